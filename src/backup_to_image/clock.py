@@ -14,7 +14,7 @@ from typing import Protocol
 
 __all__ = ["Clock", "FakeClock", "SystemClock"]
 
-# A request to an in-process cloud takes a few dozen turns of the event loop; only a loop this idle has nothing left to do but wait.
+# A request to an in-process cloud takes a few dozen turns of the event loop; a loop this idle has nothing left to do but wait.
 _IDLE_TURNS = 200
 
 
