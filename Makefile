@@ -1,0 +1,75 @@
+# One command each; `make` alone lists them. Everything lives inside this checkout: .venv holds the environment, .state the rest.
+# Paths are relative throughout, so that the checkout may lie in a folder with spaces.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+STAMP := .venv/.ready
+CODE := src flows tasks deployments tests benchmarks
+
+# Our own writing stays inside. A home that does not exist or cannot be written to gets a stand-in, caches included.
+export PREFECT_HOME := $(CURDIR)/.state/prefect
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+ifneq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo usable),usable)
+export HOME := $(CURDIR)/.state/home
+export UV_CACHE_DIR := $(CURDIR)/.state/cache/uv
+export PIP_CACHE_DIR := $(CURDIR)/.state/cache/pip
+endif
+
+# An environment that was moved, or made with another Python than PYTHON now names, is made anew.
+VERSION := -c 'import platform; print(platform.python_version())'
+ifeq ($(shell grep -sF -e "$$(pwd -P)/.venv" .venv/bin/activate),)
+STALE := anew
+else ifneq ($(PYTHON),)
+ifneq ($(shell "$(PYTHON)" $(VERSION)),$(shell $(BIN)/python $(VERSION)))
+STALE := anew
+endif
+endif
+
+.PHONY: help setup-env test test-slow lint docs check-all demo setup lock clean anew
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer) that .venv is made with."
+
+$(STAMP): requirements.lock pyproject.toml $(STALE)
+	@echo "Making .venv from requirements.lock ..."
+	@.ci/environment
+
+setup-env: $(STAMP)
+
+test: $(STAMP) ## the fast tests, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-slow: $(STAMP) ## the slow tests: kills, browsers, every example of the docs
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+
+docs: $(STAMP) ## every example and link of README and docs
+	$(BIN)/python -m pytest tests/guards -k "docs or links"
+
+lint: $(STAMP) ## style, types, and imports that point one way
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+check-all: test lint test-slow ## all of it
+
+demo: $(STAMP) ## a whole recovery against the emulated cloud, on this machine alone
+	$(BIN)/python -m deployments.demo
+
+setup: $(STAMP) ## work pools, blocks, limits, automations and deployments at PREFECT_API_URL
+	$(BIN)/python -m deployments.setup
+
+lock: ## requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --group dev --extra prefect $(UPGRADE) pyproject.toml -o requirements.lock
+
+clean: ## away with .venv, .state, dist and caches
+	rm -rf .venv .state dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(wildcard $(CODE)) -name __pycache__ -type d -prune -exec rm -rf {} +
