@@ -1,0 +1,104 @@
+"""Our own settings, `b2i.yaml`: whom images may be shared with, where the journal lies, how patient we are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import ConfigDict, Field, field_validator
+
+from backup_to_image.errors import UsageError
+from backup_to_image.model.cloud import Value
+from backup_to_image.model.orders import Duration
+from backup_to_image.yamlfile import load_file
+
+__all__ = ["Directories", "Settings", "Settle", "read_settings"]
+
+PROJECT_ID = r"^[0-9a-fA-F]{32}$"
+
+
+class _Part(Value):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Settle(_Part):
+    """How long to look for the effect of a request whose answer was lost, before it may be sent again."""
+
+    image: Duration = timedelta(minutes=2)
+    server: Duration = timedelta(minutes=10)
+
+
+class Directories(_Part):
+    """Where a worker finds the files that parameters name."""
+
+    policies: Path | None = None
+    launch: Path | None = None
+    runbooks: Path | None = None
+    evidence: Path | None = None
+
+
+class Settings(_Part):
+    """What `b2i.yaml` says; every key has a default but the recipients."""
+
+    projects: dict[str, str] = {}
+    """The only projects that images may be shared with, by alias."""
+    journal: str | None = None
+    """Folder of the journal; absent: `b2i` in the user's state directory."""
+    settle: Settle = Settle()
+    directories: Directories = Directories()
+    allowed_commands: tuple[str, ...] = ()
+    file: Path | None = Field(default=None, exclude=True)
+    """Where these settings were read; None when there is no file."""
+
+    @field_validator("projects")
+    @classmethod
+    def _ids(cls, value: dict[str, str]) -> dict[str, str]:
+        import re  # noqa: PLC0415 - one rule, one use
+
+        wrong = [
+            f"{alias}: {ident!r} is no project id (32 hex digits)"
+            for alias, ident in value.items()
+            if not re.fullmatch(PROJECT_ID, ident)
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return value
+
+    @field_validator("journal")
+    @classmethod
+    def _store(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            raise ValueError("a journal is a folder here; shared stores are not supported by this version")
+        return value
+
+    def journal_folder(self, environ: Mapping[str, str]) -> Path:
+        """The journal's folder; a relative one is relative to the settings file."""
+        if self.journal:
+            folder = Path(self.journal).expanduser()
+            return folder if folder.is_absolute() or self.file is None else self.file.parent / folder
+        state = environ.get("XDG_STATE_HOME")
+        return (Path(state) if state else Path("~/.local/state").expanduser()) / "b2i" / "journal"
+
+
+def read_settings(given: str | None = None, *, environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Settings:
+    """Find and read the settings: the file given, `B2I_CONFIG`, `./b2i.yaml`, `~/.config/b2i/b2i.yaml`, or defaults.
+
+    A file that is named must exist; the others may be absent. Raises UsageError with every mistake as file:line.
+    """
+    named = given or environ.get("B2I_CONFIG")
+    if named:
+        return _read(Path(named).expanduser())
+    config_home = environ.get("XDG_CONFIG_HOME")
+    home = Path(config_home) if config_home else Path("~/.config").expanduser()
+    for path in ((cwd or Path.cwd()) / "b2i.yaml", home / "b2i" / "b2i.yaml"):
+        if path.is_file():
+            return _read(path)
+    return Settings()
+
+
+def _read(path: Path) -> Settings:
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such settings file.", action="Name another with --config or B2I_CONFIG.")
+    return load_file(path, Settings, "settings file").model_copy(update={"file": path.resolve()})

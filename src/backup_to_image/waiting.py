@@ -1,0 +1,142 @@
+"""The one place that waits: a table of states, a deadline in time, a pace and a clock.
+
+A state is success, pending or failure; any other is an error that shows itself instead of being waited on. A deadline that passes
+means "still running in the cloud" (`StillRunning`, with the handle to resume), never "lost".
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from backup_to_image.clock import Clock
+from backup_to_image.errors import StillRunning, UnknownState
+
+__all__ = ["BACKUP", "IMAGE", "IMAGE_JOB", "RESTORE_POINT", "SERVER", "SERVER_JOB", "Pace", "States", "wait"]
+
+T = TypeVar("T")
+
+SHORTEST_BEAT = 2.0
+LONGEST_BEAT = 60.0
+
+
+@dataclass(frozen=True)
+class States:
+    """What each documented state of a thing means for somebody who waits for it."""
+
+    thing: str
+    success: frozenset[str]
+    pending: frozenset[str]
+    failure: frozenset[str]
+
+    def verdict(self, state: str) -> bool | None:
+        """True: done; None: wait on; False: it failed. Raises UnknownState for a state that no table knows."""
+        if state in self.success:
+            return True
+        if state in self.pending:
+            return None
+        if state in self.failure:
+            return False
+        raise UnknownState(self.thing, state, self.success | self.pending | self.failure)
+
+
+def _states(thing: str, success: str, pending: str, failure: str) -> States:
+    return States(thing, frozenset(success.split()), frozenset(pending.split()), frozenset(failure.split()))
+
+
+# BEHAVIOUR.md 4.1, 6, 7 and the Server schema. ECS states are those that a new server can pass through.
+BACKUP = _states(
+    "The backup", "available", "waiting_protect protecting restoring waiting_restore", "error deleting waiting_delete deleted"
+)
+RESTORE_POINT = _states("The restore point", "available", "waiting_protect protecting", "error deleting deleted error-deleting")
+IMAGE_JOB = _states("The image job", "SUCCESS", "INIT RUNNING", "FAIL")
+IMAGE = _states("The image", "active", "queued saving", "killed deleted")
+SERVER_JOB = _states("The server job", "SUCCESS", "INIT RUNNING", "FAIL")
+SERVER = _states("The server", "ACTIVE", "BUILD REBOOT HARD_REBOOT REBUILD", "ERROR DELETED SHUTOFF SHELVED SHELVED_OFFLOADED")
+
+
+class Pace:
+    """When to look next: seldom before this kind of work has ever been done, often when it usually is.
+
+    `usual` are the times (seconds) that the same kind of work took before. With them the first look comes when the fastest
+    tenth was done; without, after ten seconds. Then a beat of a tenth of the time passed, between 2 s and 60 s, so that news is
+    on average a twentieth of the whole time old. Progress that the cloud tells replaces the guess. Jittered by 5 %, so that
+    many waits spread.
+    """
+
+    def __init__(self, usual: Iterable[float] = (), *, jitter: Callable[[], float] = random.random) -> None:
+        times = sorted(time for time in usual if time > 0)
+        self._first = times[len(times) // 10] if times else None
+        self._expected_end: float | None = None
+        self._jitter = jitter
+
+    @property
+    def expected(self) -> float | None:
+        """Seconds after which the work is expected to be done; None when nothing tells."""
+        return self._expected_end or self._first
+
+    def learn(self, elapsed: float, progress: float | None) -> None:
+        """Take the cloud's own progress (0 to 1) as the better guess; the first tenth is too rough to extrapolate."""
+        if progress is not None and 0.1 <= progress < 1 and elapsed > 0:
+            self._expected_end = elapsed / progress
+
+    def next(self, elapsed: float) -> float:
+        """Seconds until the next look."""
+        beat = min(LONGEST_BEAT, max(SHORTEST_BEAT, elapsed / 10))
+        aim = self.expected
+        if aim is not None and aim > elapsed:
+            beat = max(SHORTEST_BEAT, aim - elapsed) if self._expected_end is None else max(beat, (aim - elapsed) * 0.98)
+        elif aim is None and elapsed < 10:
+            beat = 10 - elapsed
+        return beat * (1 + 0.05 * self._jitter())
+
+
+async def wait(
+    look: Callable[[], Awaitable[T | None]],
+    *,
+    state: Callable[[T], str],
+    states: States,
+    what: str,
+    deadline: datetime,
+    pace: Pace,
+    clock: Clock,
+    since: datetime | None = None,
+    handle: dict[str, str] | None = None,
+    tell: Callable[[T, timedelta], None] | None = None,
+    progress: Callable[[T], float | None] | None = None,
+    look_first: bool = True,
+) -> tuple[T, bool]:
+    """Look until the state is final; return the thing and whether it succeeded.
+
+    `look` may answer None for "not to be seen yet". `tell` is called when the state changes. Raises StillRunning when the
+    deadline passes (a last look is taken on the deadline itself), UnknownState for a state that no table knows, and whatever
+    `look` raises.
+    """
+    begun = since or clock.now()
+    last_seen = "not yet seen"
+    if not look_first:
+        await _nap(clock, pace.next((clock.now() - begun).total_seconds()), deadline)
+    while True:
+        seen = await look()
+        elapsed = clock.now() - begun
+        if seen is not None:
+            now_in = state(seen)
+            if now_in != last_seen:
+                last_seen = now_in
+                if tell:
+                    tell(seen, elapsed)
+            verdict = states.verdict(now_in)
+            if verdict is not None:
+                return seen, verdict
+            if progress:
+                pace.learn(elapsed.total_seconds(), progress(seen))
+        if clock.now() >= deadline:
+            raise StillRunning(what, last_seen=last_seen, deadline=deadline, handle=handle)
+        await _nap(clock, pace.next(elapsed.total_seconds()), deadline)
+
+
+async def _nap(clock: Clock, seconds: float, deadline: datetime) -> None:
+    await clock.sleep(max(0.0, min(seconds, (deadline - clock.now()).total_seconds())))

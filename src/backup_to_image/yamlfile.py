@@ -1,0 +1,122 @@
+"""Files that people write: YAML in, a checked value out, every mistake at once with file, line and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from backup_to_image.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["load_file", "mistakes", "read_yaml"]
+
+M = TypeVar("M", bound=BaseModel)
+Loc = tuple[str | int, ...]
+
+# pydantic's own words are for programmers; these are the mistakes that people make in files.
+_WORDS = {
+    "extra_forbidden": "unknown key",
+    "missing": "is missing",
+    "string_type": "must be text",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a block of keys",
+    "model_type": "must be a block of keys",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+}
+
+
+def read_yaml(path: Path, what: str) -> tuple[Any, dict[Loc, int]]:
+    """The file's content, and the line on which each of its fields stands.
+
+    Raises UsageError, with the line, where the file is absent, unreadable or no YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such {what}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: this {what} cannot be read: {error}.") from None
+    try:
+        node = cast("yaml.Node | None", yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType] - the stubs leave it open
+        lines: dict[Loc, int] = {}
+        problems: list[str] = []
+        if node is not None:
+            _note_lines(node, (), lines, problems, path)
+        if problems:
+            raise UsageError(problems)
+        return yaml.safe_load(text), lines
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UsageError(f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}.") from None
+
+
+def load_file(path: Path, model: type[M], what: str) -> M:
+    """Read one file into its model. Raises UsageError naming every mistake as file:line: field: what is wrong."""
+    content, lines = read_yaml(path, what)
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}:1: a {what} is a block of keys (name: value), not a {type(content).__name__}.")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(mistakes(error, path, lines)) from None
+
+
+def mistakes(error: ValidationError, path: Path | None = None, lines: dict[Loc, int] | None = None) -> list[str]:
+    """Every mistake as a line of its own, in the file's order."""
+    found: dict[tuple[int, str], None] = {}
+    for detail in error.errors(include_url=False):
+        loc = _known_part(detail["loc"], lines or {})
+        line = (lines or {}).get(loc, 1)
+        place = f"{path}:{line}: " if path else ""
+        field = ".".join(str(part) for part in _field(detail["loc"], loc, detail["type"], bool(lines)))
+        found[line, f"{place}{field + ': ' if field else ''}{_say(detail)}"] = None
+    return [text for _, text in sorted(found, key=lambda item: item[0])]
+
+
+def _note_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int], problems: list[str], path: Path) -> None:
+    lines.setdefault(loc, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*loc, str(key.value))
+            if here in lines:
+                problems.append(f"{path}:{key.start_mark.line + 1}: {'.'.join(map(str, here))}: stands twice")
+            lines[here] = key.start_mark.line + 1
+            _note_lines(value, here, lines, problems, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _note_lines(value, (*loc, index), lines, problems, path)
+
+
+def _known_part(loc: Loc, lines: dict[Loc, int]) -> Loc:
+    """The longest part of pydantic's location that is really in the file (it also names union branches)."""
+    known: Loc = ()
+    for part in loc:
+        if (*known, part) in lines:
+            known = (*known, part)
+    return known
+
+
+def _field(loc: Loc, known: Loc, kind: str, has_lines: bool) -> Loc:
+    if not has_lines:
+        return loc
+    return (*known, loc[-1]) if kind == "missing" and loc else known
+
+
+def _say(detail: ErrorDetails) -> str:
+    words = _WORDS.get(detail["type"])
+    if words:
+        return words
+    text = detail["msg"].removeprefix("Value error, ")
+    given = detail.get("input")
+    return f"{text} (not {given!r})" if isinstance(given, str | int | float) and repr(given) not in text else text
