@@ -25,6 +25,7 @@ from backup_to_image.model.cloud import (
     Vpc,
     Zone,
 )
+from backup_to_image.model.launch import DataVolume, LaunchPlan, LaunchRequest, PlannedDisk
 from backup_to_image.model.orders import (
     DataDiskOrder,
     Duration,
@@ -56,6 +57,7 @@ __all__ = [
     "BackupDisk",
     "Check",
     "DataDiskOrder",
+    "DataVolume",
     "Delivery",
     "Disk",
     "Duration",
@@ -67,12 +69,15 @@ __all__ = [
     "Job",
     "LaunchDelivery",
     "LaunchOrder",
+    "LaunchPlan",
+    "LaunchRequest",
     "Limits",
     "Login",
     "Member",
     "MemberResult",
     "NetworkOrder",
     "Outcome",
+    "PlannedDisk",
     "Probe",
     "ProbeResult",
     "Project",
