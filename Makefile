@@ -25,7 +25,7 @@ VERSION := -c 'import platform; print(platform.python_version())'
 ifeq ($(shell grep -sF -e "$$(pwd -P)/.venv" .venv/bin/activate),)
 STALE := anew
 else ifneq ($(PYTHON),)
-ifneq ($(shell "$(PYTHON)" $(VERSION)),$(shell $(BIN)/python $(VERSION)))
+ifneq ($(shell "$(PYTHON)" $(VERSION) 2>/dev/null),$(shell $(BIN)/python $(VERSION) 2>/dev/null))
 STALE := anew
 endif
 endif
