@@ -1,0 +1,271 @@
+"""Guests: what answers inside a launched server, on real loopback sockets, so that a probe of it is a real probe.
+
+A guest owns its sockets from the launch on (bound, so that no other emulator on this machine is given the same address) and listens
+only while its system is up: a connection before that is refused, as it is by a server that still boots. Where 127.0.0.1 is the only
+loopback address (macOS), or with the switch `guest_addresses` set to `shared`, every guest lives on 127.0.0.1 with a free port for
+each of its own; which is which stands in the server's metadata as `emulator.ports`, for example `2222=50321,8080=50322`.
+
+Nothing here runs by itself: `note` says what should be, `settle` makes it so in the running loop, and connections are served by
+protocols, not by tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+__all__ = ["DEAD", "HEALTHY", "PROFILES", "SHARED_HOST", "Guests", "Profile"]
+
+SHARED_HOST = "127.0.0.1"
+SSH, HTTP = 2222, 8080
+_BANNER = b"SSH-2.0-OpenSSH_9.6\r\n"
+_LONGEST_REQUEST = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a guest does once its server is ACTIVE: whether it boots, which ports it opens, whether it calls itself healthy."""
+
+    boots: bool = True
+    ports: tuple[int, ...] = (SSH, HTTP)
+    health: int = 200
+
+
+HEALTHY, DEAD = "healthy", "dead"
+PROFILES: dict[str, Profile] = {
+    HEALTHY: Profile(),
+    "ssh-only": Profile(ports=(SSH,)),  # the application never came up
+    "sick": Profile(health=503),  # it came up and says that it is not well
+    DEAD: Profile(boots=False, ports=()),  # maintenance mode: ACTIVE for the cloud, silent for everybody else
+}
+
+
+@dataclass(slots=True)
+class _Room:
+    """One guest: its addresses, its bound sockets by address and port, and who is talking to it."""
+
+    server_id: str
+    name: str
+    profile: Profile
+    hosts: list[str]
+    ports: dict[int, int]  # the guest's own port -> the real one
+    bound: dict[tuple[str, int], socket.socket] = field(default_factory=dict[tuple[str, int], socket.socket])
+    listening: list[asyncio.Server] = field(default_factory=list[asyncio.Server])
+    talks: set[asyncio.Transport] = field(default_factory=set[asyncio.Transport])
+    wanted: bool = False
+
+    def let_go(self) -> None:
+        """Stop listening, hang up on whoever is connected, give the ports back."""
+        for server in self.listening:
+            server.close()
+        for talk in tuple(self.talks):
+            talk.abort()
+        for sock in self.bound.values():
+            sock.close()
+        self.listening, self.bound = [], {}
+        self.talks.clear()
+
+
+class Guests:
+    """All guests of one region."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, _Room] = {}
+        self._restless: set[str] = set()
+        self._own_addresses: bool | None = None
+
+    @property
+    def have_own_addresses(self) -> bool:
+        """Whether this system lets a guest have an address of its own in 127.0.0.0/8."""
+        if self._own_addresses is None:
+            try:
+                _bind("127.255.255.253", 0, again=False).close()
+            except OSError:
+                self._own_addresses = False
+            else:
+                self._own_addresses = True
+        return self._own_addresses
+
+    def move_in(
+        self, server_id: str, name: str, profile: str, addresses: Iterable[str], ports: dict[int, int] | None = None
+    ) -> str:
+        """Give a guest the first of these addresses that nobody on this machine holds; its ports are its own from now on.
+
+        `ports` are the real ports of an earlier life (a restart keeps them where it can). Returns the address; the last candidate
+        when all are held by others, in which case the guest stays silent: the neighbour's guest would answer in its name.
+        """
+        kind = PROFILES[profile]
+        host = SHARED_HOST
+        for host in addresses:
+            room = _Room(server_id, name, kind, [host], dict(ports or {}))
+            if self._occupy(room, again=ports is not None):
+                break
+            room.let_go()
+        else:
+            room = _Room(server_id, name, Profile(boots=kind.boots, ports=()), [host], {})
+        self._rooms[server_id] = room
+        return host
+
+    def also_at(self, server_id: str, address: str) -> None:
+        """Let the guest answer at one more address too: that of its EIP."""
+        room = self._rooms.get(server_id)
+        if room is None or address in room.hosts:
+            return
+        room.hosts.append(address)
+        self._occupy(room, again=True)
+        if room.wanted:
+            self._restless.add(server_id)
+
+    def _occupy(self, room: _Room, *, again: bool) -> bool:
+        shared = room.hosts == [SHARED_HOST]
+        for host in room.hosts:
+            for port in room.profile.ports:
+                if (host, port) in room.bound:
+                    continue
+                try:
+                    sock = _bind(host, room.ports.get(port, 0 if shared else port), again=again)
+                except OSError:
+                    if not (shared and port in room.ports):
+                        return False
+                    sock = _bind(host, 0, again=False)  # somebody took it while the emulator was down
+                room.bound[host, port] = sock
+                room.ports[port] = int(sock.getsockname()[1])
+        return True
+
+    def ports(self, server_id: str) -> dict[int, int]:
+        """The guest's ports and the real ones behind them (the same, unless guests share one address)."""
+        room = self._rooms.get(server_id)
+        return dict(room.ports) if room else {}
+
+    def knows(self, server_id: str) -> bool:
+        """Whether this guest has moved in since the emulator was started."""
+        return server_id in self._rooms
+
+    def note(self, server_id: str, *, up: bool) -> None:
+        """Say whether the guest's system is up; `settle` opens or closes its ports accordingly."""
+        room = self._rooms.get(server_id)
+        if room is not None and room.wanted != up:
+            room.wanted = up
+            self._restless.add(server_id)
+
+    def move_out(self, server_id: str) -> None:
+        """The server is gone: close everything and give the address back, at once."""
+        room = self._rooms.pop(server_id, None)
+        if room is not None:
+            room.let_go()
+        self._restless.discard(server_id)
+
+    async def settle(self) -> int:
+        """Open and close what `note` asked for; returns how many guests changed."""
+        if not self._restless:
+            return 0
+        restless, self._restless = self._restless, set()
+        for server_id in restless:
+            room = self._rooms[server_id]
+            if room.wanted:
+                await self._open(room)
+            else:
+                room.let_go()
+                self._occupy(room, again=True)
+        return len(restless)
+
+    async def _open(self, room: _Room) -> None:
+        loop = asyncio.get_running_loop()
+        self._occupy(room, again=True)
+        listening = {sock.fileno() for server in room.listening for sock in server.sockets}
+        for (_, port), sock in room.bound.items():
+            if sock.fileno() in listening:
+                continue
+            talk = _Ssh if port == SSH else _Http
+            room.listening.append(await loop.create_server(lambda talk=talk: talk(room), sock=sock))
+
+    async def aclose(self) -> None:
+        """Close every socket. The guests of running servers come back with the next emulator on the same state."""
+        for server_id in tuple(self._rooms):
+            self.move_out(server_id)
+        await asyncio.sleep(0)  # aborted connections are told in the next turn of the loop
+
+
+def _bind(host: str, port: int, *, again: bool) -> socket.socket:
+    """A bound socket. First time exclusively; `again` (after a stop) despite connections of before that still linger."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if again:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class _Talk(asyncio.Protocol):
+    """A connection to a guest, known to its room so that a stop hangs up."""
+
+    def __init__(self, room: _Room) -> None:
+        self.room = room
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            self.transport = transport
+            self.room.talks.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if self.transport is not None:
+            self.room.talks.discard(self.transport)
+
+    def say(self, data: bytes, *, last: bool = False) -> None:
+        if self.transport is not None:
+            with contextlib.suppress(OSError):
+                self.transport.write(data)
+            if last:
+                self.transport.close()
+
+
+class _Ssh(_Talk):
+    """Says who it is, as RFC 4253 wants it, and hangs up on whoever wants to log in: there is no shell behind it."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.say(_BANNER)
+
+    def data_received(self, data: bytes) -> None:
+        if data:
+            self.say(b"", last=True)
+
+
+class _Http(_Talk):
+    """A small web application with a health page."""
+
+    def __init__(self, room: _Room) -> None:
+        super().__init__(room)
+        self.heard = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
+        if b"\r\n\r\n" in self.heard or len(self.heard) > _LONGEST_REQUEST:
+            method, _, rest = self.heard.partition(b" ")
+            status, body = self._page(rest.split(b" ", 1)[0].partition(b"?")[0])
+            words = {200: "OK", 404: "Not Found", 503: "Service Unavailable"}[status]
+            head = (
+                f"HTTP/1.1 {status} {words}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+                f"Server: {self.room.name}\r\nConnection: close\r\n\r\n"
+            )
+            self.say(head.encode() + (b"" if method == b"HEAD" else body), last=True)
+
+    def _page(self, path: bytes) -> tuple[int, bytes]:
+        room = self.room
+        if path == b"/health":
+            status = room.profile.health
+            told = {"status": "ok" if status == 200 else "failing", "server": room.server_id, "name": room.name}
+        elif path == b"/":
+            status, told = 200, {"server": room.server_id, "name": room.name}
+        else:
+            status, told = 404, {"error": "no such page"}
+        return status, json.dumps(told).encode()

@@ -1,0 +1,42 @@
+"""The services of the region, found by the names of their modules; `Service` is what each module must say about itself."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+from .cloud import Cloud, Transition
+from .routing import PORT_ORDER, Operation
+from .wire import Answer, Call, Doc, Problem, Refusal
+
+__all__ = ["Handler", "Malformed", "Service", "services"]
+
+# Carries out one operation: changes the cloud through save, new and remove, and answers, or raises a Refusal before it changes anything.
+Handler = Callable[[Cloud, Call], Answer]
+
+# Puts a request that does not fit the contract into the service's own words. The Doc is the raw body where it was readable JSON.
+Malformed = Callable[[Operation, Problem], Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service: operationId -> handler, how it refuses malformed requests, what its things do when their time comes."""
+
+    name: str
+    routes: dict[str, Handler]
+    malformed: Malformed
+    transitions: dict[str, Transition] = field(default_factory=dict[str, Transition])
+    discovery: dict[str, Callable[[Cloud, str], Doc]] = field(default_factory=dict[str, Callable[[Cloud, str], Doc]])
+
+
+@cache
+def services() -> dict[str, Service]:
+    """Every service by name: each module of this package named like one exports `SERVICE`."""
+    found: dict[str, Service] = {}
+    for name in PORT_ORDER:
+        if importlib.util.find_spec(f"{__package__}.{name}") is not None:
+            found[name] = importlib.import_module(f"{__package__}.{name}").SERVICE
+    return found

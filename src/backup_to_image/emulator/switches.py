@@ -1,0 +1,90 @@
+"""What the documentation leaves open, as switches: BEHAVIOUR.md section 14 and the undecided places of the other sections.
+
+Each row: name, values (the first is the default), what it decides, where the question is raised. A client must be right with every
+value; `GET` and `PUT /_emulator/switches` show and set them, `Emulator.switches` does the same in-process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+__all__ = ["SWITCHES", "Switch", "Switches"]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One open question: its possible answers (default first), what it decides, and the row it stands for."""
+
+    name: str
+    values: tuple[str, ...]
+    decides: str
+    source: str
+
+
+SWITCHES: tuple[Switch, ...] = (
+    Switch("refusals", ("at_once", "in_job"), "createWholeImage refuses with a 400, or takes the order and the job FAILs", "14 where a refusal surfaces"),
+    Switch("code_family", ("ims", "cbr"), "refusals about a backup carry IMG.nnnn, or CBR's BackupService.nnnn handed on", "14 where a refusal surfaces"),
+    Switch("os_metadata_refusal", ("in_job", "at_once"), "a source server without OS metadata (IMG.0195) fails the job, or is refused", "14 OS information"),
+    Switch("used_code", ("IMG.0029", "IMG.0134"), "code for a backup that has its image already", "4.2 unused"),
+    Switch("state_code", ("IMG.0032", "IMG.0132"), "code for a backup that is not available", "4.2 ready"),
+    Switch("disk_backup_code", ("IMG.0198", "IMG.0180"), "code for a backup of a disk", "14 code for a disk backup"),
+    Switch("no_system_disk_code", ("IMG.0033", "IMG.0195"), "code for a backup without system disk", "14 code for a backup without system disk"),
+    Switch("no_type_code", ("IMG.0127", "IMG.0198"), "code when whole_image_type is left out and CSBS is assumed", "14 code when whole_image_type is missing"),
+    Switch("unknown_backup_code", ("IMG.0020", "IMG.0198"), "code for a backup id that the caller cannot see", "4.2 exists"),
+    Switch("image_id_in_job", ("late", "early"), "entities.image_id appears on SUCCESS only, or as soon as the job runs", "6 when does image_id appear"),
+    Switch("job_progress", ("absent", "shown"), "a RUNNING job has process_percent and current_task", "6 when does image_id appear"),
+    Switch("running_end_time", ("empty", "null"), 'end_time of a running job is "" or null', "6 running job"),
+    Switch("fail_entities", ("name", "details"), "entities of a FAIL job: the image name, or error_code and error too", "6 a failed job"),
+    Switch("while_protecting", ("refused", "allowed"), "a backup in protecting with supported_restore_mode snapshot may become an image", "4.3"),
+    Switch("shared_disks", ("allowed", "refused"), "a backup holding a disk that several servers share may become an image", "14 shared disks"),
+    Switch("whole_image_field", ("absent", "shown"), "__whole_image stands in the answers (as a string)", "14 __whole_image in answers"),
+    Switch("names", ("free", "unique"), "image names may repeat, or a second one is IMG.0009", "14 names unique"),
+    Switch("description_spaces", ("allowed", "refused"), "spaces in descriptions are fine, or IMG.0054", "14 description and spaces"),
+    Switch("vault_with_instance", ("required", "optional"), "vault_id beside instance_id", "14 vault_id with instance_id"),
+    Switch("members_counted", ("all", "answered"), "who counts towards the ten recipients of a full-ECS image", "14 who counts towards the ten"),
+    Switch("member_failures", ("hidden", "at_once"), "one failure among several recipients hides in a SUCCESS job, or refuses the call", "6 member jobs"),
+    Switch("accept_refusal", ("in_job", "at_once"), "a vault too small for an accepted image fails the batch job, or is refused", "9 recipient's vault"),
+    Switch("native_refusals", ("ims", "glance"), "native image calls refuse with 400 and IMG codes, or with OpenStack's 403/404/409", "14 body and status of refusals"),
+    Switch("delete_backup_default", ("false", "true"), "deleteImage without delete_backup", "14 delete_backup default"),
+    Switch("killed_image", ("frees", "blocks"), "a backup whose image was killed is free again, or used until that image is deleted", "14 one image per backup"),
+    Switch("busy_backup", ("skipped", "refused"), "createCheckpoint while a backup runs: 200 with skipped_resources, or 400 BackupService.6125", "14 createCheckpoint"),
+    Switch("bad_token", ("service", "gateway"), "a bad token outside IAM: the service's own code, or a gateway's 401 in front of it", "14 bad token outside IAM"),
+    Switch("empty_fields", ("absent", "null", "blank"), "how an empty field of a backup looks", "14 empty fields of a backup"),
+    Switch("cbr_times", ("mixed", "zone", "bare", "seconds"), "spelling of CBR's times: +00:00 with milliseconds, no zone with microseconds, Z with whole seconds", "openapi CbrTime"),
+    Switch("recipient_sees_backup", ("no", "yes"), "the recipient of an accepted image can read its __backup_id in CBR", "14 backup id seen by the recipient"),
+)  # fmt: skip
+
+
+class Switches(Mapping[str, str]):
+    """The answers in force; unknown names and values are refused."""
+
+    def __init__(self) -> None:
+        self._chosen = {switch.name: switch.values[0] for switch in SWITCHES}
+        self._allowed = {switch.name: switch.values for switch in SWITCHES}
+
+    def __getitem__(self, name: str) -> str:
+        return self._chosen[name]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        if name not in self._allowed:
+            raise ValueError(f"no switch {name!r}; there are {', '.join(self._allowed)}")
+        if value not in self._allowed[name]:
+            raise ValueError(f"switch {name!r} takes {' or '.join(self._allowed[name])}, not {value!r}")
+        self._chosen[name] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._chosen)
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def update(self, **answers: str) -> None:
+        """Set several at once; none is set when one of them is refused."""
+        before = dict(self._chosen)
+        try:
+            for name, value in answers.items():
+                self[name] = value
+        except ValueError:
+            self._chosen = before
+            raise
