@@ -4,6 +4,7 @@ from backup_to_image.model.cloud import (
     Address,
     Backup,
     BackupDisk,
+    BackupMember,
     Disk,
     Flavor,
     Image,
@@ -25,7 +26,7 @@ from backup_to_image.model.cloud import (
     Vpc,
     Zone,
 )
-from backup_to_image.model.launch import DataVolume, LaunchPlan, LaunchRequest, PlannedDisk
+from backup_to_image.model.launch import LaunchDisk, LaunchPublicIp, LaunchRequest
 from backup_to_image.model.orders import (
     DataDiskOrder,
     Duration,
@@ -39,6 +40,7 @@ from backup_to_image.model.orders import (
     PublicIpOrder,
     SystemDiskOrder,
 )
+from backup_to_image.model.plan import LaunchPlan, PlannedDisk
 from backup_to_image.model.results import (
     Check,
     Delivery,
@@ -55,9 +57,9 @@ __all__ = [
     "Address",
     "Backup",
     "BackupDisk",
+    "BackupMember",
     "Check",
     "DataDiskOrder",
-    "DataVolume",
     "Delivery",
     "Disk",
     "Duration",
@@ -68,8 +70,10 @@ __all__ = [
     "ImageOrder",
     "Job",
     "LaunchDelivery",
+    "LaunchDisk",
     "LaunchOrder",
     "LaunchPlan",
+    "LaunchPublicIp",
     "LaunchRequest",
     "Limits",
     "Login",
