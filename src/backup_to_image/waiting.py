@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from backup_to_image.clock import Clock
-from backup_to_image.errors import StillRunning, UnknownState
+from backup_to_image.errors import ApiError, BadAnswer, CloudError, NoAnswer, NotFound, StillRunning, UnknownState
 
-__all__ = ["BACKUP", "IMAGE", "IMAGE_JOB", "RESTORE_POINT", "SERVER", "SERVER_JOB", "Pace", "States", "wait"]
+__all__ = ["BACKUP", "IMAGE", "IMAGE_JOB", "RESTORE_POINT", "SERVER", "SERVER_JOB", "Pace", "States", "passes", "quiet", "wait"]
 
 T = TypeVar("T")
 
@@ -140,3 +140,22 @@ async def wait(
 
 async def _nap(clock: Clock, seconds: float, deadline: datetime) -> None:
     await clock.sleep(max(0.0, min(seconds, (deadline - clock.now()).total_seconds())))
+
+
+def passes(error: CloudError) -> bool:
+    """Whether this trouble may be over at the next look: then the look was no news, not a failure."""
+    if isinstance(error, NoAnswer | BadAnswer):
+        return True
+    return isinstance(error, ApiError) and (error.retryable or error.status >= 500 or error.status == 429)
+
+
+async def quiet(look: Awaitable[T]) -> T | None:
+    """One look whose passing trouble, and whose "not there (yet)", are None; lasting refusals are raised."""
+    try:
+        return await look
+    except NotFound:
+        return None
+    except CloudError as error:
+        if passes(error):
+            return None
+        raise

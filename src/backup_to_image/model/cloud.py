@@ -14,6 +14,7 @@ __all__ = [
     "Address",
     "Backup",
     "BackupDisk",
+    "BackupMember",
     "Disk",
     "Flavor",
     "Image",
@@ -87,6 +88,16 @@ class Backup(Value):
     image_ids: tuple[str, ...] = ()
     restore_mode: str = ""
     disks: tuple[BackupDisk, ...] = ()
+
+
+class BackupMember(Value):
+    """A project that a backup itself is shared with: pending, accepted or rejected."""
+
+    backup_id: str
+    project_id: str
+    status: str
+    vault_id: str | None = None
+    image_id: str | None = None
 
 
 class Vault(Value):

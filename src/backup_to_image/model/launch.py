@@ -1,65 +1,53 @@
-"""What exactly is asked of the cloud when a server is launched: a launch order with every name resolved."""
+"""A launch as the cloud takes it: every name resolved to an id, every default decided (BEHAVIOUR.md 11)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
+
+from pydantic import Field
 
 from backup_to_image.model.cloud import Value
-from backup_to_image.model.orders import DiskType, PublicIpOrder
-from backup_to_image.model.results import Check
 
-__all__ = ["DataVolume", "LaunchPlan", "LaunchRequest", "PlannedDisk"]
+__all__ = ["LaunchDisk", "LaunchPublicIp", "LaunchRequest"]
 
 
-class DataVolume(Value):
-    """A data disk of the image that is to differ from the backup, named by its snapshot."""
+class LaunchDisk(Value):
+    """What differs from the backup for one restored data disk. Without `snapshot_id` it would be a new, empty disk."""
 
-    snapshot_id: str
-    type: DiskType
-    size_gb: int
+    snapshot_id: str | None
+    type: str
+    size_gb: Annotated[int, Field(ge=10, le=32768)]
+
+
+class LaunchPublicIp(Value):
+    """A new EIP for the server, released with it."""
+
+    type: str = "5_bgp"
+    bandwidth_mbit: int = 5
 
 
 class LaunchRequest(Value):
-    """One launch, ids only. Data disks that are not named come back by themselves, as they were (BEHAVIOUR.md 11)."""
+    """One request for servers from an image."""
 
+    name: str
     image_id: str
     flavor_id: str
-    name: str
     vpc_id: str
-    subnet_id: str
-    security_group_ids: tuple[str, ...] = ()
-    zone: str | None = None
+    subnet_ids: Annotated[tuple[str, ...], Field(min_length=1, max_length=12)]
+    """One per NIC, the first is the primary one."""
     fixed_ip: str | None = None
-    key_name: str | None = None
-    system_disk_type: DiskType = "SSD"
-    system_disk_size_gb: int | None = None
+    """Address of the primary NIC."""
+    security_group_ids: tuple[str, ...] = ()
+    """Empty: the project's default group."""
+    zone: str | None = None
+    """None: the cloud chooses."""
+    system_disk_type: str = "SSD"
+    system_disk_gb: int | None = None
     """None: the image's own size."""
-    data_volumes: tuple[DataVolume, ...] = ()
-    public_ip: PublicIpOrder | None = None
+    data_disks: tuple[LaunchDisk, ...] = ()
+    """Only those that differ from the backup."""
+    public_ip: LaunchPublicIp | None = None
+    key_name: str | None = None
     tags: dict[str, str] = {}
-    count: int = 1
-
-
-class PlannedDisk(Value):
-    """What happens to one disk of the backup."""
-
-    disk_id: str
-    device: str = ""
-    system: bool
-    size_gb: int
-    becomes: str
-    """In words: restored as it was; SSD, 200 GB instead of 100 GB."""
-
-
-class LaunchPlan(Value):
-    """The exact request, each disk's fate, and every reason for and against. `request` is None while a name is not resolved."""
-
-    order_name: str
-    mode: Literal["drill", "failover"]
-    request: LaunchRequest | None
-    disks: tuple[PlannedDisk, ...]
-    checks: tuple[Check, ...]
-
-    @property
-    def ok(self) -> bool:
-        return self.request is not None and not any(check.verdict == "refused" for check in self.checks)
+    description: str = ""
+    count: Annotated[int, Field(ge=1, le=100)] = 1

@@ -1,0 +1,194 @@
+"""Wait until the image is Normal: the job says SUCCESS, the image says active, and the source server stayed as it was."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from backup_to_image.doctor import diagnose
+from backup_to_image.errors import ApiError, CloudError, JobFailed, NotFound
+from backup_to_image.journal import JournalError
+from backup_to_image.model import Image, Job, Value
+from backup_to_image.steps.context import Context, minutes, until
+from backup_to_image.steps.findings import image_of
+from backup_to_image.steps.make import ALREADY_USED, ImageHandle, failed_job
+from backup_to_image.steps.names import SOURCE_TAG
+from backup_to_image.waiting import Pace, States, passes, wait
+
+__all__ = ["FinishedImage", "await_image"]
+
+DOUBTFUL_TAG = "b2i-doubtful"
+
+# Job and image are two witnesses of one event; the words of both in one table (BEHAVIOUR.md 6 and 7).
+_MAKING = States(
+    "The image",
+    success=frozenset({"active"}),
+    pending=frozenset({"INIT", "RUNNING", "queued", "saving", "SUCCESS"}),
+    failure=frozenset({"FAIL", "killed", "deleted"}),
+)
+_ASK_THE_IMAGE_TOO = 3
+"""Every third look asks the image beside its job, so that a job that stands still hides nothing for long."""
+
+
+class FinishedImage(Value):
+    """An image that is active, and what happened to its source meanwhile."""
+
+    image: Image
+    job_id: str | None = None
+    doubtful: str | None = None
+
+
+class _Seen(Value):
+    job: Job | None
+    image: Image | None
+
+    @property
+    def state(self) -> str:
+        if self.image and self.image.status in _MAKING.failure:
+            return self.image.status
+        if self.job and self.job.status != "SUCCESS":
+            return self.job.status
+        return self.image.status if self.image else "SUCCESS"
+
+
+class _Watch:
+    """One image being made, seen through its job and itself."""
+
+    def __init__(self, handle: ImageHandle, ctx: Context) -> None:
+        self.handle = handle
+        self.ctx = ctx
+        self.job_id = handle.job_id
+        self.image_id = handle.image_id
+        self.doubtful: str | None = None
+        self._looks = 0
+
+    async def look(self) -> _Seen | None:
+        """One look; trouble that passes by itself is no news, so it answers None."""
+        self._looks += 1
+        try:
+            await self._look_at_the_source()
+            job = await self._job()
+            ask_image = job is None or job.status not in {"INIT", "RUNNING"} or self._looks % _ASK_THE_IMAGE_TOO == 0
+            image = await self._image() if ask_image else None
+        except CloudError as error:
+            if passes(error):
+                return None
+            raise
+        return _Seen(job=job, image=image) if job or image else None
+
+    async def _job(self) -> Job | None:
+        if self.job_id is None:
+            return None
+        try:
+            job = await self.ctx.cloud.images.job(self.job_id)
+        except ApiError as error:
+            # An id that IMS does not know (any more) is no verdict on the image (BEHAVIOUR.md 6): go by the image alone.
+            if error.status < 500 and not error.retryable:
+                self.job_id = None
+                return None
+            raise
+        self.image_id = self.image_id or job.image_id
+        if job.status == "FAIL" and job.error_code in ALREADY_USED:
+            # The refusal "already used" may come in the job: the image is another attempt's. Look for that one.
+            self.job_id = None
+            return None
+        return job
+
+    async def _image(self) -> Image | None:
+        if self.image_id:
+            try:
+                return await self.ctx.cloud.images.get(self.image_id)
+            except NotFound:
+                return None
+        image = await image_of(self.handle.backup, self.ctx)
+        self.image_id = image.id if image else None
+        return image
+
+    async def _look_at_the_source(self) -> None:
+        handle = self.handle
+        if not (handle.source_stopped and handle.source_id) or self.doubtful:
+            return
+        server = await self.ctx.cloud.servers.find(handle.source_id)
+        if server and (server.status != "SHUTOFF" or (server.task_state or "").startswith("powering-on")):
+            self.doubtful = (
+                f"source server {server.name} was started ({server.task_state or server.status}) while the image was made; "
+                "the cloud says not to (IMS umn/source/creating_a_private_image/creating_a_full-ecs_image_from_a_cbr_backup.rst)"
+            )
+            self.ctx.tell(f"warning: {self.doubtful}")
+
+
+async def await_image(handle: ImageHandle, ctx: Context, *, deadline: datetime | None = None) -> FinishedImage:
+    """The image, once it is Normal. Both witnesses are asked: the job must say SUCCESS and the image active.
+
+    Safe to repeat: a restart just looks again. Raises JobFailed with the cloud's own reason, StillRunning (with the ids to
+    resume) when the deadline passes, UnknownState for a state that no table knows.
+    """
+    deadline = deadline or ctx.deadline(timedelta(hours=2))
+    watch = _Watch(handle, ctx)
+    if handle.image_id is None or handle.adopted is False:
+        ctx.tell(f"waiting for image {handle.name!r} {until(deadline)}")
+    seen, good = await wait(
+        watch.look,
+        state=lambda seen: seen.state,
+        states=_MAKING,
+        what=f"The image {handle.name!r}",
+        deadline=deadline,
+        pace=Pace(handle.usual_seconds),
+        clock=ctx.clock,
+        since=handle.since,
+        handle=_ids(handle),
+        tell=lambda seen, elapsed: ctx.tell(_line(handle, seen, elapsed)),
+        progress=lambda seen: seen.job.progress if seen.job else None,
+        look_first=handle.image_id is not None or handle.adopted is not False,
+    )
+    image = seen.image
+    if not good or image is None:
+        failure = _failure(handle, seen)
+        _note(ctx, handle, state="failed", code=failure.cloud_code, reason=failure.reason)
+        raise failure
+    _note(ctx, handle, state="done", image_id=image.id, job_id=watch.job_id)
+    if watch.doubtful and SOURCE_TAG in image.tags:
+        await ctx.cloud.images.set_tag(image.id, DOUBTFUL_TAG, f"{ctx.clock.now():%Y%m%d}")
+    doubtful = watch.doubtful or ("marked so by an earlier run" if DOUBTFUL_TAG in image.tags else None)
+    return FinishedImage(image=image, job_id=handle.job_id, doubtful=doubtful)
+
+
+def _failure(handle: ImageHandle, seen: _Seen) -> JobFailed:
+    if seen.job and seen.job.status == "FAIL":
+        return failed_job(seen.job, handle.name)
+    job = seen.job
+    diagnosis = diagnose(job.error_code if job else None)
+    return JobFailed(
+        f"Image {handle.name!r} ({seen.image.id if seen.image else 'no id'})",
+        code=job.error_code if job else None,
+        reason=(job.fail_reason if job else "") or f"the image is {seen.state}",
+        error_class=diagnosis.error_class,
+        action="Look at the backup; `--after-failure` orders another attempt.",
+        job_id=handle.job_id,
+    )
+
+
+def _ids(handle: ImageHandle) -> dict[str, str]:
+    ids = {"backup": handle.backup.id}
+    if handle.job_id:
+        ids["job"] = handle.job_id
+    if handle.image_id:
+        ids["image"] = handle.image_id
+    return ids
+
+
+def _line(handle: ImageHandle, seen: _Seen, elapsed: timedelta) -> str:
+    if seen.state == "active" and seen.image:
+        return f"image {seen.image.name} ({seen.image.id}) is Normal after {minutes(elapsed)}"
+    done = f", {seen.job.progress:.0%}" if seen.job and seen.job.progress is not None else ""
+    return f"image {handle.name!r}: {seen.state}{done} after {minutes(elapsed)}"
+
+
+def _note(ctx: Context, handle: ImageHandle, **changes: str | None) -> None:
+    """Keep what became of it. The cloud knows it too, so a journal that fails now costs nothing but a look."""
+    noted = ctx.journal.read("image", ctx.project_id, handle.backup.id)
+    if noted is None:
+        return
+    try:
+        ctx.journal.write(noted.model_copy(update={key: value for key, value in changes.items() if value is not None}))
+    except JournalError as error:
+        ctx.tell(error.message)

@@ -1,0 +1,56 @@
+"""What every step works with: a connected cloud, the journal, the settings, the clock, and somebody to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from backup_to_image.clock import Clock
+from backup_to_image.journal import Journal
+from backup_to_image.otc import Cloud
+from backup_to_image.settings import Settings
+
+__all__ = ["Context", "minutes"]
+
+
+class Context:
+    """One project of one cloud, and what we know and remember about it.
+
+    `tell` takes one line for people: what changed, to what, and until when it is waited for. It is called on changes only.
+    """
+
+    def __init__(self, cloud: Cloud, journal: Journal, settings: Settings, *, tell: Callable[[str], None] | None = None) -> None:
+        self.cloud = cloud
+        self.journal = journal
+        self.settings = settings
+        self._tell = tell
+
+    @property
+    def clock(self) -> Clock:
+        return self.cloud.clock
+
+    @property
+    def project_id(self) -> str:
+        return self.cloud.project_id
+
+    def tell(self, line: str) -> None:
+        if self._tell:
+            self._tell(line)
+
+    def deadline(self, timeout: timedelta) -> datetime:
+        return self.clock.now() + timeout
+
+
+def minutes(elapsed: timedelta) -> str:
+    """A length of time as people say it: 12 s, 3 min 20 s, 2 h 5 min."""
+    seconds = round(elapsed.total_seconds())
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s" if seconds % 60 else f"{seconds // 60} min"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def until(moment: datetime) -> str:
+    """A deadline as a line of a log names it."""
+    return f"until {moment.astimezone(UTC):%H:%M:%S} UTC at most"

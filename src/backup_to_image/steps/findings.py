@@ -1,0 +1,152 @@
+"""What the cloud tells about a backup before an image is made of it: looked at once, judged elsewhere.
+
+Six requests beside the log-in: backup, vault, source server, its disks, the newest images, the quota. What may not be read is
+noted, not fatal: the check that needed it says "unknowable" and why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import TypeVar
+
+from backup_to_image.errors import ApiError, CloudError, NotFound
+from backup_to_image.model import Backup, Disk, Image, Quota, Server, Value, Vault
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.names import SOURCE_TAG
+
+__all__ = ["Findings", "find_backup", "image_of", "look", "newest_images"]
+
+T = TypeVar("T")
+
+_HISTORY = 50
+# Cloud and backup times come from one cloud but several services; an image cannot be older than its backup by more than this.
+_CLOCK_SLACK = timedelta(hours=1)
+
+
+class Findings(Value):
+    """One backup with all that is known around it. A None beside a reason in `unread` was not to be seen."""
+
+    backup: Backup
+    image: Image | None = None
+    """The full-ECS image that this backup already has."""
+    vault: Vault | None = None
+    source: Server | None = None
+    source_gone: bool = False
+    source_disks: tuple[Disk, ...] = ()
+    quota: Quota | None = None
+    usual_seconds: tuple[float, ...] = ()
+    """How long images took before: of the same server where it has some, else of the project."""
+    unread: dict[str, str] = {}
+    """What could not be read, by name, with the cloud's words."""
+
+
+async def find_backup(reference: str, ctx: Context) -> Backup:
+    """The backup of that id, or of that name if only one has it. Raises NotFound, or UsageError-free ApiError of the cloud."""
+    if _is_id(reference):
+        return await ctx.cloud.backups.get(reference)
+    named = [
+        backup async for backup in ctx.cloud.backups.list(name=reference) if backup.name == reference and backup.kind == "server"
+    ]
+    if len(named) == 1:
+        return await ctx.cloud.backups.get(named[0].id)
+    # Asking for it by the given text makes the cloud's own words part of the refusal.
+    return await ctx.cloud.backups.get(named[0].id if named else reference)
+
+
+async def look(backup: Backup, ctx: Context) -> Findings:
+    """Read everything around a backup at once. Safe to repeat; makes nothing."""
+    unread: dict[str, str] = {}
+
+    async def attempt(what: str, request: Awaitable[T]) -> T | None:
+        try:
+            return await request
+        except NotFound:
+            return None
+        except CloudError as error:
+            unread[what] = error.words if isinstance(error, ApiError) and error.words else error.message
+            return None
+
+    server_id = backup.resource_id if backup.kind == "server" else ""
+    (images, image), vault, source, quotas = await asyncio.gather(
+        newest_images(backup, ctx),
+        attempt("vault", ctx.cloud.vaults.get(backup.vault_id)) if backup.vault_id else _nothing(),
+        attempt("source server", ctx.cloud.servers.find(server_id)) if server_id else _nothing(),
+        attempt("image quota", ctx.cloud.images.quota()),
+    )
+    disks = await attempt("source disks", _disks_of(source, ctx)) if source else ()
+    return Findings(
+        backup=backup,
+        image=image,
+        vault=vault,
+        source=source,
+        source_gone=bool(server_id) and source is None and "source server" not in unread,
+        source_disks=disks or (),
+        quota=(quotas or {}).get("image"),
+        usual_seconds=_usual(images, backup),
+        unread=unread,
+    )
+
+
+async def newest_images(backup: Backup, ctx: Context) -> tuple[list[Image], Image | None]:
+    """The project's newest full-ECS images, and the one made from this backup, if there is one.
+
+    Newest first and no further back than the backup itself: an image is younger than its backup, so ten thousand older ones cost
+    nothing. What the backup itself names (`os_images_data`) is looked at by id where the list does not show it yet.
+    """
+    seen: list[Image] = []
+    oldest = backup.created_at - _CLOCK_SLACK if backup.created_at else None
+    made: Image | None = None
+    async for image in ctx.cloud.images.list(whole=True, owner=ctx.project_id, page_size=_HISTORY):
+        seen.append(image)
+        if image.backup_id == backup.id:
+            made = image
+        if len(seen) >= _HISTORY and (made or (oldest and image.created_at and image.created_at < oldest)):
+            break
+    if made is None:
+        for image_id in backup.image_ids:
+            made = await _image(image_id, ctx)
+            if made is not None:
+                break
+    return seen, made
+
+
+async def image_of(backup: Backup, ctx: Context) -> Image | None:
+    """The full-ECS image made from this backup, looked for afresh in the list and in the backup itself."""
+    _, made = await newest_images(backup, ctx)
+    if made is None:
+        again = await ctx.cloud.backups.get(backup.id)
+        for image_id in again.image_ids:
+            made = made or await _image(image_id, ctx)
+    return made
+
+
+async def _image(image_id: str, ctx: Context) -> Image | None:
+    try:
+        return await ctx.cloud.images.get(image_id)
+    except NotFound:
+        return None
+
+
+async def _disks_of(server: Server, ctx: Context) -> tuple[Disk, ...]:
+    return tuple([disk async for disk in ctx.cloud.disks.list(server_id=server.id)])
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _usual(images: list[Image], backup: Backup) -> tuple[float, ...]:
+    finished = [image for image in images if image.status == "active" and image.created_at and image.active_at]
+    own = [image for image in finished if image.tags.get(SOURCE_TAG) == backup.resource_id]
+    return tuple(
+        seconds
+        for image in own or finished
+        if image.active_at and image.created_at and (seconds := (image.active_at - image.created_at).total_seconds()) > 0
+    )
+
+
+def _is_id(text: str) -> bool:
+    parts = text.split("-")
+    return [len(part) for part in parts] == [8, 4, 4, 4, 12] and all(char in "0123456789abcdefABCDEF" for char in "".join(parts))

@@ -1,0 +1,240 @@
+"""Make the one image of a backup: look, write down the intent, ask once, keep the job id.
+
+The cloud's call is not idempotent and has no client token (BEHAVIOUR.md 5), so a lost answer is never followed by a blind
+second request: the image is looked for until the settle time has passed. A second request is then safe, because the cloud
+refuses a second image of one backup.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from backup_to_image.doctor import diagnose
+from backup_to_image.errors import AlreadyUsed, ApiError, BadAnswer, ErrorClass, JobFailed, NoAnswer, StillRunning
+from backup_to_image.journal import Record
+from backup_to_image.lease import Lease, hold
+from backup_to_image.model import Backup, Image, Job, Value
+from backup_to_image.steps import facts
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.findings import image_of
+from backup_to_image.steps.names import FLAVOR_TAG, POLICY_TAG, SOURCE_TAG, encode_tag
+from backup_to_image.steps.once import note_sent, pause_or_raise, refuse, settle, unclear
+from backup_to_image.steps.validate import ValidOrder
+
+__all__ = ["ALREADY_USED", "ImageHandle", "check_alive", "failed_job", "start_image"]
+
+ALREADY_USED = frozenset({"IMG.0029", "IMG.0134", "BackupService.6210", "BackupService.6211"})
+_LOOK_EVERY = 5.0
+
+
+class ImageHandle(Value):
+    """What the wait needs: the image's job, or the image itself, and since when."""
+
+    backup: Backup
+    name: str
+    job_id: str | None = None
+    image_id: str | None = None
+    adopted: bool | Literal["foreign"] = False
+    since: datetime
+    source_id: str | None = None
+    source_stopped: bool = False
+    usual_seconds: tuple[float, ...] = ()
+
+
+async def start_image(
+    valid: ValidOrder, ctx: Context, *, deadline: datetime | None = None, after_failure: bool = False
+) -> ImageHandle:
+    """Ask for the image, unless this backup has one or one is being made: a backup can be used only once.
+
+    Safe to repeat at any time, by two processes at once too. Raises JobFailed where an earlier attempt ended badly and
+    `after_failure` does not order the next one; ApiError where the cloud refuses; StillRunning where the answer stays unclear.
+    """
+    deadline = deadline or ctx.deadline(valid.order.timeout)
+    backup = valid.findings.backup
+    async with hold(ctx.journal, "image", ctx.project_id, backup.id, deadline=deadline) as lease:
+        noted = ctx.journal.read("image", ctx.project_id, backup.id)
+        handle = await _made_before(noted, valid, ctx, after_failure=after_failure)
+        if handle is not None:
+            return handle
+        facts.record(valid.findings, ctx)
+        if noted is not None and noted.state == "intent":
+            found = await _settle(valid, ctx, lease, since=noted.first_intent_at or noted.written_at)
+            if found is not None:
+                return _adopt(found, valid, ctx, mine=False)
+        return await _make(valid, ctx, lease, deadline)
+
+
+async def _made_before(noted: Record | None, valid: ValidOrder, ctx: Context, *, after_failure: bool) -> ImageHandle | None:
+    """What the journal and the cloud know of this backup's image, if anything. The journal is a hint: the cloud confirms."""
+    image = valid.findings.image
+    if noted is not None and image is None:
+        # Somebody may have made it since the findings: this process while it waited for the lease, or another one.
+        image = await image_of(valid.findings.backup, ctx)
+    if image is not None:
+        if image.status in {"killed", "deleted"} and after_failure:
+            return None
+        return _adopt(check_alive(image), valid, ctx, mine=False, job_id=noted.job_id if noted else None)
+    if noted is None or noted.job_id is None:
+        return None
+    job = await _job(noted.job_id, ctx)
+    if job is None or job.status == "SUCCESS":
+        return None  # forgotten by the cloud, or its image is deleted: the backup is free again
+    if job.status == "FAIL":
+        if after_failure or failed_job(job, valid.name).retryable:
+            return None
+        raise failed_job(job, valid.name, again=True)
+    ctx.tell(f"image job {job.id} of an earlier run: {job.status}; going on with it")
+    return _handle(valid, job_id=job.id, image_id=job.image_id, adopted=True, since=noted.first_intent_at or noted.written_at)
+
+
+async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetime) -> ImageHandle:
+    backup = valid.findings.backup
+    description = valid.order.description
+    first_intent: datetime | None = None
+    while True:
+        lease.check()
+        noted = ctx.journal.write(
+            Record(
+                kind="image",
+                project_id=ctx.project_id,
+                name=backup.id,
+                state="intent",
+                written_at=ctx.clock.now(),
+                first_intent_at=first_intent or ctx.clock.now(),
+            )
+        )
+        first_intent = noted.first_intent_at or noted.written_at
+        try:
+            job_id = await ctx.cloud.images.start_from_backup(
+                backup_id=backup.id, name=valid.name, description=description, tags=_tags(valid)
+            )
+        except AlreadyUsed as refusal:
+            ctx.tell(f"backup {backup.id} has its image already ({refusal.cloud_code}); looking for it")
+            found = await _settle(valid, ctx, lease, since=ctx.clock.now())
+            if found is None:
+                raise
+            return _adopt(check_alive(found), valid, ctx, mine=False)
+        except ApiError as refusal:
+            if refusal.cloud_code == "IMG.0054" and " " in description:
+                # Whether spaces are allowed is disputed (BEHAVIOUR.md 14).
+                description = description.replace(" ", "_")
+                continue
+            if not unclear(refusal):
+                refuse(noted, ctx, code=refusal.cloud_code, reason=refusal.words)
+                await pause_or_raise(refusal, ctx, deadline)
+                continue
+        except NoAnswer as silence:
+            if not silence.sent:
+                refuse(noted, ctx, code=None, reason=silence.message)
+                raise
+        except BadAnswer:
+            pass
+        else:
+            note_sent(noted, ctx, job_id=job_id)
+            ctx.tell(f"image {valid.name!r}: job {job_id} accepted")
+            return _handle(valid, job_id=job_id, since=first_intent)
+        ctx.tell("no clear answer to the request for the image; looking for it before anything is sent again")
+        found = await _settle(valid, ctx, lease, since=ctx.clock.now())
+        if found is not None:
+            return _adopt(found, valid, ctx, mine=True, since=first_intent)
+        if ctx.clock.now() >= deadline:
+            raise StillRunning(
+                f"The image {valid.name!r}",
+                last_seen="asked for, but not to be seen",
+                deadline=deadline,
+                handle={"backup": backup.id},
+            )
+
+
+async def _settle(valid: ValidOrder, ctx: Context, lease: Lease, *, since: datetime) -> Image | None:
+    backup = valid.findings.backup
+    return await settle(
+        lambda: image_of(backup, ctx), ctx, lease, since=since, within=ctx.settings.settle.image, every=_LOOK_EVERY
+    )
+
+
+async def _job(job_id: str, ctx: Context) -> Job | None:
+    try:
+        return await ctx.cloud.images.job(job_id)
+    except ApiError as error:
+        if error.retryable or error.status >= 500:
+            raise
+        return None
+
+
+def check_alive(image: Image) -> Image:
+    """The image, unless it is dead: only a person decides to make the next one."""
+    if image.status in {"killed", "deleted"}:
+        raise JobFailed(
+            f"The image {image.name!r} ({image.id}) of this backup",
+            code=None,
+            reason=f"it is {image.status}",
+            action=f"Delete it (`b2i sweep`), or order the next with `--after-failure`. Its backup is {image.backup_id}.",
+        )
+    return image
+
+
+def failed_job(job: Job, name: str, *, again: bool = False) -> JobFailed:
+    """The cloud's own reason, what it means and what to do."""
+    diagnosis = diagnose(job.error_code)
+    when = "The last attempt at image" if again else "Image"
+    hint = " `--after-failure` orders another attempt." if diagnosis.error_class is not ErrorClass.WAIT else ""
+    return JobFailed(
+        f"{when} {name!r}",
+        code=job.error_code,
+        reason=job.fail_reason,
+        error_class=diagnosis.error_class,
+        cause=diagnosis.cause,
+        action=diagnosis.action + hint,
+        job_id=job.id,
+    )
+
+
+def _adopt(
+    image: Image, valid: ValidOrder, ctx: Context, *, mine: bool, job_id: str | None = None, since: datetime | None = None
+) -> ImageHandle:
+    ours = SOURCE_TAG in image.tags
+    if not mine:
+        whose = "ours" if ours else "made by somebody else"
+        ctx.tell(f"the backup has its image already, {whose}; adopting {image.name} ({image.id}, {image.status})")
+    return _handle(
+        valid,
+        image_id=image.id,
+        job_id=job_id,
+        adopted=False if mine else True if ours else "foreign",
+        since=since or image.created_at or ctx.clock.now(),
+    )
+
+
+def _handle(
+    valid: ValidOrder,
+    *,
+    since: datetime,
+    job_id: str | None = None,
+    image_id: str | None = None,
+    adopted: bool | Literal["foreign"] = False,
+) -> ImageHandle:
+    source = valid.findings.source
+    return ImageHandle(
+        backup=valid.findings.backup,
+        name=valid.name,
+        job_id=job_id,
+        image_id=image_id,
+        adopted=adopted,
+        since=since,
+        source_id=source.id if source else None,
+        source_stopped=bool(source and source.status == "SHUTOFF"),
+        usual_seconds=valid.findings.usual_seconds,
+    )
+
+
+def _tags(valid: ValidOrder) -> dict[str, str]:
+    """Marks of origin, set only in the request that makes the image, beside the user's own tags."""
+    source = valid.findings.source
+    marks = {SOURCE_TAG: valid.findings.backup.resource_id}
+    if valid.order.policy:
+        marks[POLICY_TAG] = encode_tag(valid.order.policy)
+    if source and source.flavor_id:
+        marks[FLAVOR_TAG] = encode_tag(source.flavor_id)
+    return valid.order.tags | marks

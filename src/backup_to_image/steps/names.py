@@ -1,0 +1,85 @@
+"""Names and marks: what our things are called, and how we know them again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC
+from string import Formatter
+from typing import Literal
+
+from backup_to_image.errors import UsageError
+from backup_to_image.model import Backup
+
+__all__ = [
+    "DEFAULT_IMAGE_NAME",
+    "DRILL_TAG",
+    "FLAVOR_TAG",
+    "LAUNCH_TAG",
+    "OUR_TAGS",
+    "POLICY_TAG",
+    "SOURCE_TAG",
+    "decode_tag",
+    "encode_tag",
+    "image_name",
+    "launch_id",
+]
+
+SOURCE_TAG = "b2i-source"
+POLICY_TAG = "b2i-policy"
+FLAVOR_TAG = "b2i-flavor"
+LAUNCH_TAG = "b2i-launch"
+DRILL_TAG = "b2i-drill"
+OUR_TAGS = 5
+"""How many of an image's ten tags are ours, so that five stay the user's."""
+
+DEFAULT_IMAGE_NAME = "{server}-{backup_created:%Y%m%d}-{backup_short}"
+_FIELDS = {"server", "backup_created", "backup_short", "backup_id", "backup_name"}
+_TAG_PLAIN = re.compile(r"[A-Za-z0-9-]")
+
+
+def image_name(template: str | None, backup: Backup) -> str:
+    """The image's name: deterministic for a backup, so that it is found again. Raises UsageError for an unknown placeholder."""
+    template = template or DEFAULT_IMAGE_NAME
+    try:
+        unknown = sorted(
+            {field.split(".")[0].split("[")[0] for _, field, _, _ in Formatter().parse(template) if field is not None} - _FIELDS
+        )
+        if unknown:
+            raise UsageError(f"name: unknown placeholder {', '.join(unknown)}; known are {', '.join(sorted(_FIELDS))}.")
+        created = backup.created_at.astimezone(UTC) if backup.created_at else ""
+        name = template.format(
+            server=_plain(backup.resource_name or backup.resource_id),
+            backup_created=created,
+            backup_short=backup.id[:8],
+            backup_id=backup.id,
+            backup_name=_plain(backup.name),
+        )
+    except (ValueError, IndexError) as error:
+        raise UsageError(f"name: {template!r} is no usable template: {error}.") from None
+    # A long server name gives way, not the backup's date and id that make the name unique.
+    overflow = len(name) - 128
+    if overflow > 0 and "{server}" in template:
+        shorter = _plain(backup.resource_name or backup.resource_id)[:-overflow] or "server"
+        name = image_name(template.replace("{server}", shorter), backup)
+    return name
+
+
+def launch_id(project_id: str, image_id: str, order_name: str, mode: Literal["drill", "failover"], generation: int = 0) -> str:
+    """Twelve hex digits that name one launch of one order; the generation rises only by a proven teardown or on demand."""
+    text = "\0".join((project_id, image_id, order_name, mode, str(generation)))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def encode_tag(text: str) -> str:
+    """Any text as a tag value (letters, digits, `_`, `-`): `s3.large.2` becomes `s3_2e_large_2e_2`; too long ones are cut off."""
+    return "".join(char if _TAG_PLAIN.match(char) else f"_{ord(char):x}_" for char in text)[:43]
+
+
+def decode_tag(value: str) -> str:
+    """What `encode_tag` was given."""
+    return re.sub(r"_([0-9a-f]+)_", lambda match: chr(int(match[1], 16)), value)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "server"

@@ -1,0 +1,62 @@
+"""How to ask for something exactly once: what an answer proves, how long to look before asking again, what to write down."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from backup_to_image.errors import ApiError, ErrorClass
+from backup_to_image.journal import JournalError, Record
+from backup_to_image.lease import Lease
+from backup_to_image.steps.context import Context, minutes, until
+from backup_to_image.waiting import quiet
+
+__all__ = ["note_sent", "pause_or_raise", "refuse", "settle", "unclear"]
+
+T = TypeVar("T")
+
+_SEND_AGAIN_AFTER = timedelta(seconds=30)
+
+
+def unclear(refusal: ApiError) -> bool:
+    """Whether the request may have taken effect in spite of the answer: trouble of the service without a code of its own."""
+    return refusal.cloud_code is None and refusal.status >= 500
+
+
+def refuse(noted: Record, ctx: Context, *, code: str | None, reason: str) -> None:
+    """Write down that this request made nothing, so that nobody has to look for its effect."""
+    ctx.journal.write(noted.model_copy(update={"state": "refused", "code": code, "reason": reason}))
+
+
+async def pause_or_raise(refusal: ApiError, ctx: Context, deadline: datetime) -> None:
+    """A coded "not now" proves that nothing was made: wait and let the same be sent again, within the deadline."""
+    pause = timedelta(seconds=refusal.retry_after) if refusal.retry_after else _SEND_AGAIN_AFTER
+    if refusal.error_class is not ErrorClass.WAIT or ctx.clock.now() + pause > deadline:
+        raise refusal
+    ctx.tell(f"{refusal.code}: {refusal.words}; asking again in {minutes(pause)}, {until(deadline)}")
+    await ctx.clock.sleep(pause.total_seconds())
+
+
+async def settle(
+    look: Callable[[], Awaitable[T]], ctx: Context, lease: Lease, *, since: datetime, within: timedelta, every: float
+) -> T | None:
+    """Look for the effect of a request until its settle time has passed; once more even if that is long over.
+
+    The lease is renewed on the way, so that nobody else begins the same meanwhile.
+    """
+    settled = since + within
+    while True:
+        found = await quiet(look())
+        if found or ctx.clock.now() >= settled:
+            return found or None
+        await ctx.clock.sleep(min(every, max(0.0, (settled - ctx.clock.now()).total_seconds())))
+        lease.check()
+
+
+def note_sent(noted: Record, ctx: Context, *, job_id: str | None, server_ids: tuple[str, ...] = ()) -> None:
+    """Keep the handle. A note that fails costs a look later; stopping for it would lose the thing that is on its way."""
+    try:
+        ctx.journal.write(noted.model_copy(update={"state": "sent", "job_id": job_id, "server_ids": server_ids}))
+    except JournalError as error:
+        ctx.tell(f"job {job_id} could not be noted ({error.message}); going on without the note")

@@ -1,0 +1,430 @@
+"""Plan a launch: every name resolved, every disk's fate, the exact request, and every reason against it. Nothing is made."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from ipaddress import ip_address, ip_network
+from typing import Literal, Protocol, TypeVar
+
+from backup_to_image.errors import ApiError, CloudError
+from backup_to_image.model import (
+    Backup,
+    BackupDisk,
+    Check,
+    Flavor,
+    FlavorNeed,
+    Image,
+    LaunchDisk,
+    LaunchOrder,
+    LaunchPlan,
+    LaunchPublicIp,
+    LaunchRequest,
+    Limits,
+    PlannedDisk,
+    SecurityGroup,
+    Subnet,
+    Vpc,
+    Zone,
+)
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.facts import SourceFacts, facts_of, recall
+from backup_to_image.steps.findings import Findings
+from backup_to_image.steps.names import FLAVOR_TAG, decode_tag
+
+__all__ = ["plan_for_backup", "plan_launch"]
+
+T = TypeVar("T")
+Mode = Literal["drill", "failover"]
+
+_PAGE = "ECS api-ref/source/apis_recommended/lifecycle_management/creating_an_ecs.rst"
+_DISKS = "ECS api-ref/source/data_structure/data_structure_for_creating_ecss.rst"
+_SOLD = {"normal", "obt", "promotion"}
+_TAG_KEY = re.compile(r"[A-Za-z0-9_-]{1,36}")
+_TAG_VALUE = re.compile(r"[A-Za-z0-9_-]{0,43}")
+_OUR_SERVER_TAGS = 2
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+async def plan_for_backup(order: LaunchOrder, found: Findings, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
+    """The plan for an image that need not exist yet: its disks are those of the backup."""
+    facts = facts_of(found.source, found.source_disks) if found.source else recall(found.backup.id, ctx)
+    return await _plan(order, found.image, found.backup, facts, ctx, mode)
+
+
+async def plan_launch(order: LaunchOrder, image: Image, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
+    """The plan for an image. Makes nothing and may be repeated; reads the backup behind it where that is to be seen."""
+    backup: Backup | None = None
+    if image.backup_id:
+        try:
+            backup = await ctx.cloud.backups.get(image.backup_id)
+        except CloudError:
+            # A recipient need not see the owner's backup: the disks come back as they were (BEHAVIOUR.md 14).
+            backup = None
+    facts = recall(image.backup_id, ctx) if image.backup_id else None
+    if facts is None and FLAVOR_TAG in image.tags:
+        facts = SourceFacts(server_id="", name="", flavor_id=decode_tag(image.tags[FLAVOR_TAG]))
+    return await _plan(order, image, backup, facts, ctx, mode)
+
+
+class _Planner:
+    """One plan in the making: what was resolved, and every reason for and against."""
+
+    def __init__(self, order: LaunchOrder) -> None:
+        self.order = order
+        self.checks: list[Check] = []
+
+    def passed(self, rule: str, why: str) -> None:
+        self.checks.append(Check(rule=f"launch: {rule}", verdict="passed", why=why))
+
+    def unknown(self, rule: str, why: str) -> None:
+        self.checks.append(Check(rule=f"launch: {rule}", verdict="unknowable", why=why))
+
+    def refuse(self, rule: str, why: str, action: str, *, code: str = "", page: str = _PAGE, waiting_helps: bool = False) -> None:
+        self.checks.append(
+            Check(
+                rule=f"launch: {rule}",
+                verdict="refused",
+                why=why,
+                action=action,
+                code=code,
+                page=page,
+                waiting_helps=waiting_helps,
+            )
+        )
+
+    def one(self, rule: str, wanted: str, things: Iterable[N], *, code: str = "") -> N | None:
+        """The one thing of that id or name; a name that several have is refused with their ids."""
+        all_of_them = list(things)
+        by_id = [thing for thing in all_of_them if thing.id == wanted]
+        named = by_id or [thing for thing in all_of_them if thing.name == wanted]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            ids = ", ".join(thing.id for thing in named)
+            self.refuse(rule, f"{len(named)} are called {wanted!r}", f"Write the id instead: {ids}.", code=code)
+        else:
+            known = ", ".join(sorted({thing.name for thing in all_of_them})) or "none"
+            self.refuse(rule, f"there is no {wanted!r} in this project", f"There are: {known}.", code=code)
+        return None
+
+
+async def _plan(
+    order: LaunchOrder, image: Image | None, backup: Backup | None, facts: SourceFacts | None, ctx: Context, mode: Mode
+) -> LaunchPlan:
+    planner = _Planner(order)
+    cloud = ctx.cloud
+
+    async def attempt(what: str, request: Awaitable[T]) -> T | None:
+        try:
+            return await request
+        except CloudError as error:
+            words = error.words if isinstance(error, ApiError) and error.words else error.message
+            planner.unknown(what, f"could not be read: {words}")
+            return None
+
+    (vpcs, subnets, groups), (flavors, zones, limits, keys) = await asyncio.gather(
+        asyncio.gather(
+            attempt("VPC", cloud.networks.vpcs()),
+            attempt("subnet", cloud.networks.subnets()),
+            attempt("security groups", cloud.networks.security_groups()),
+        ),
+        asyncio.gather(
+            attempt("flavor", cloud.servers.flavors()),
+            attempt("availability zone", cloud.servers.zones()),
+            attempt("quota", cloud.servers.limits()),
+            attempt("key pair", cloud.servers.key_pairs()),
+        ),
+    )
+    vpc, subnet = _network(planner, vpcs, subnets)
+    group_ids = _groups(planner, groups)
+    zone = _zone(planner, zones)
+    flavor = _flavor(planner, flavors, facts, image, zone)
+    if limits and flavor:
+        _quota(planner, limits, flavor)
+    _key_pair(planner, keys)
+    _tags(planner)
+    disks, volumes = _disks(planner, backup, image, facts)
+    request = None
+    if vpc and subnet and flavor and group_ids is not None:
+        request = LaunchRequest(
+            image_id=image.id if image else "",
+            flavor_id=flavor.id,
+            name=order.name,
+            vpc_id=vpc.id,
+            subnet_ids=(subnet.id,),
+            security_group_ids=group_ids,
+            zone=zone,
+            fixed_ip=str(order.network.fixed_ip) if order.network.fixed_ip else None,
+            key_name=order.login.key_pair,
+            system_disk_type=order.system_disk.type,
+            system_disk_gb=order.system_disk.size_gb,
+            data_disks=volumes,
+            public_ip=LaunchPublicIp.model_validate(order.public_ip.model_dump()) if order.public_ip else None,
+            tags=order.tags,
+            count=order.count,
+        )
+    return LaunchPlan(order_name=order.name, mode=mode, request=request, disks=disks, checks=tuple(planner.checks))
+
+
+def _network(planner: _Planner, vpcs: list[Vpc] | None, subnets: list[Subnet] | None) -> tuple[Vpc | None, Subnet | None]:
+    wanted = planner.order.network
+    vpc = planner.one("VPC", wanted.vpc, vpcs, code="Ecs.0038") if vpcs is not None else None
+    inside = [subnet for subnet in subnets or [] if vpc is None or subnet.vpc_id == vpc.id]
+    subnet = planner.one("subnet", wanted.subnet, inside, code="Ecs.0064") if subnets is not None else None
+    if vpc and subnet:
+        planner.passed("network", f"VPC {vpc.name}, subnet {subnet.name} ({subnet.cidr or 'cidr not told'})")
+    if subnet and wanted.fixed_ip and subnet.cidr and ip_address(wanted.fixed_ip) not in ip_network(subnet.cidr, strict=False):
+        planner.refuse(
+            "fixed address", f"{wanted.fixed_ip} is not in {subnet.cidr}", "Choose an address of the subnet.", code="Ecs.0012"
+        )
+    return vpc, subnet
+
+
+def _groups(planner: _Planner, groups: list[SecurityGroup] | None) -> tuple[str, ...] | None:
+    wanted = planner.order.network.security_groups
+    if not wanted:
+        planner.passed("security groups", "the project's default group")
+        return ()
+    if groups is None:
+        return None
+    found = [planner.one("security groups", name, groups) for name in wanted]
+    if any(group is None for group in found):
+        return None
+    planner.passed("security groups", ", ".join(group.name for group in found if group))
+    return tuple(group.id for group in found if group)
+
+
+def _zone(planner: _Planner, zones: list[Zone] | None) -> str | None:
+    wanted = planner.order.availability_zone
+    if wanted is None:
+        planner.passed("availability zone", "chosen by the cloud")
+        return None
+    if zones is None:
+        return wanted
+    known = {zone.name: zone for zone in zones}
+    if wanted not in known:
+        planner.refuse("availability zone", f"there is no {wanted!r}", f"There are: {', '.join(sorted(known))}.", code="Ecs.0005")
+    elif not known[wanted].available:
+        planner.refuse("availability zone", f"{wanted} is not available now", "Choose another, or wait.", waiting_helps=True)
+    else:
+        planner.passed("availability zone", wanted)
+    return wanted
+
+
+def _flavor(  # noqa: PLR0911 - one answer per way of naming a flavor
+    planner: _Planner, flavors: list[Flavor] | None, facts: SourceFacts | None, image: Image | None, zone: str | None
+) -> Flavor | None:
+    wanted = planner.order.flavor
+    if flavors is None:
+        return None
+    if isinstance(wanted, FlavorNeed):
+        return _smallest(planner, wanted, flavors, image, zone)
+    if wanted == "same-as-source":
+        if facts is None or not facts.flavor_id:
+            planner.refuse(
+                "flavor",
+                "'same-as-source' is asked for, but neither the source server nor its recorded facts are to be seen",
+                "Name a flavor, or {vcpus: N, ram_gb: N}.",
+                code="b2i.no-facts",
+            )
+            return None
+        wanted = facts.flavor_id
+    flavor = planner.one("flavor", wanted, flavors, code="Ecs.0005")
+    if flavor is None:
+        return None
+    state = flavor.state_in(zone)
+    if state not in _SOLD:
+        where = f" in {zone}" if zone else ""
+        planner.refuse("flavor", f"{flavor.name} is {state}{where}", "Choose another flavor or zone.", code="Ecs.0319")
+        return None
+    misfit = _misfit(flavor, image)
+    if misfit:
+        planner.refuse("flavor", misfit, "Choose a flavor that fits the image.", code="Ecs.0029")
+        return None
+    planner.passed("flavor", f"{flavor.name}: {flavor.vcpus} vCPUs, {flavor.ram_mb // 1024} GB")
+    return flavor
+
+
+def _smallest(
+    planner: _Planner, need: FlavorNeed, flavors: Sequence[Flavor], image: Image | None, zone: str | None
+) -> Flavor | None:
+    fitting = [
+        flavor
+        for flavor in flavors
+        if flavor.vcpus >= need.vcpus
+        and flavor.ram_mb >= need.ram_gb * 1024
+        and flavor.state_in(zone) in _SOLD
+        and not _misfit(flavor, image)
+    ]
+    if not fitting:
+        planner.refuse(
+            "flavor",
+            f"no flavor on sale has {need.vcpus} vCPUs and {need.ram_gb} GB",
+            "Ask for less, or name a zone.",
+            code="Ecs.0319",
+        )
+        return None
+    flavor = min(fitting, key=lambda one: (one.vcpus, one.ram_mb, one.name))
+    planner.passed("flavor", f"{flavor.name}, the smallest with {need.vcpus} vCPUs and {need.ram_gb} GB")
+    return flavor
+
+
+def _misfit(flavor: Flavor, image: Image | None) -> str:
+    if image and image.min_ram_mb and flavor.ram_mb < image.min_ram_mb:
+        return f"{flavor.name} has {flavor.ram_mb} MB of memory, the image wants {image.min_ram_mb} at least"
+    if image and image.max_ram_mb and flavor.ram_mb > image.max_ram_mb:
+        return f"{flavor.name} has {flavor.ram_mb} MB of memory, the image takes {image.max_ram_mb} at most"
+    return ""
+
+
+def _quota(planner: _Planner, limits: Limits, flavor: Flavor) -> None:
+    count = planner.order.count
+    for what, quota, need in (
+        ("servers", limits.servers, count),
+        ("vCPUs", limits.vcpus, flavor.vcpus * count),
+        ("MB of memory", limits.ram_mb, flavor.ram_mb * count),
+    ):
+        if quota.free is not None and quota.free < need:
+            planner.refuse(
+                "quota",
+                f"{need} {what} are needed, {max(0, quota.free)} of {quota.limit} are free",
+                "Free some, or ask for a larger quota.",
+                code="Ecs.0001",
+            )
+    if not any(check.rule == "launch: quota" for check in planner.checks):
+        planner.passed("quota", f"room for {count} more server{'s' if count > 1 else ''}")
+
+
+def _key_pair(planner: _Planner, keys: list[str] | None) -> None:
+    wanted = planner.order.login.key_pair
+    if wanted is None:
+        planner.passed("login", "the accounts inside the image")
+    elif keys is not None and wanted not in keys:
+        planner.refuse(
+            "login", f"there is no key pair {wanted!r}", f"There are: {', '.join(sorted(keys)) or 'none'}.", code="Ecs.0909"
+        )
+    elif keys is not None:
+        planner.passed("login", f"key pair {wanted}")
+
+
+def _tags(planner: _Planner) -> None:
+    tags = planner.order.tags
+    wrong = [f"{key}={value}" for key, value in tags.items() if not (_TAG_KEY.fullmatch(key) and _TAG_VALUE.fullmatch(value))]
+    if wrong:
+        planner.refuse(
+            "tags",
+            f"{', '.join(wrong)}: keys are 1-36, values 0-43 letters, digits, '_' or '-'",
+            "Correct them.",
+            code="Ecs.0912",
+        )
+    if len(tags) > 10 - _OUR_SERVER_TAGS:
+        planner.refuse(
+            "tags", f"{len(tags)} tags; {10 - _OUR_SERVER_TAGS} are the most beside ours", "Leave some out.", code="Ecs.0905"
+        )
+    if any(key.startswith("b2i-") for key in tags):
+        planner.refuse("tags", "keys that begin with 'b2i-' are our own marks", "Choose other keys.")
+
+
+def _disks(
+    planner: _Planner, backup: Backup | None, image: Image | None, facts: SourceFacts | None
+) -> tuple[tuple[PlannedDisk, ...], tuple[LaunchDisk, ...]]:
+    order = planner.order
+    disks = backup.disks if backup else ()
+    if not disks:
+        if order.data_disks:
+            planner.refuse(
+                "disks",
+                "the backup behind the image is not to be seen from here, so its data disks cannot be retuned",
+                "Leave out `data_disks`: they come back as they were.",
+                page=_DISKS,
+            )
+        else:
+            planner.unknown("disks", "the backup behind the image is not to be seen; its disks come back as they were")
+    devices = {disk.id: disk.device for disk in facts.disks} if facts else {}
+    system = next((disk for disk in disks if disk.system), None)
+    smallest = image.min_disk_gb if image and image.min_disk_gb else system.size_gb if system else 0
+    if order.system_disk.size_gb is not None and order.system_disk.size_gb < smallest:
+        planner.refuse(
+            "system disk",
+            f"{order.system_disk.size_gb} GB is less than the image's {smallest} GB, and disks never shrink",
+            f"Ask for {smallest} GB or more, or leave the size out.",
+            code="Ecs.0007",
+            page=_DISKS,
+        )
+    elif smallest > 1024:
+        planner.refuse(
+            "system disk", f"it has {smallest} GB, a launch takes 1024 at most", "This image cannot be launched.", page=_DISKS
+        )
+    else:
+        planner.passed(
+            "system disk", f"{order.system_disk.type}, {order.system_disk.size_gb or smallest or 'as in the image'} GB"
+        )
+    volumes, chosen = _retuned(planner, disks, devices)
+    planned = tuple(
+        PlannedDisk(
+            disk_id=disk.disk_id,
+            device=devices.get(disk.disk_id, ""),
+            system=disk.system,
+            size_gb=disk.size_gb,
+            becomes=_fate(disk, chosen.get(disk.disk_id), order),
+        )
+        for disk in disks
+    )
+    return planned, volumes
+
+
+def _retuned(
+    planner: _Planner, disks: tuple[BackupDisk, ...], devices: dict[str, str]
+) -> tuple[tuple[LaunchDisk, ...], dict[str, LaunchDisk]]:
+    chosen: dict[str, LaunchDisk] = {}
+    for wanted in planner.order.data_disks if disks else ():
+        matches: Callable[[BackupDisk], bool] = lambda disk, source=wanted.source: (  # noqa: E731 - one use, three ways of naming a disk
+            source in {disk.disk_id, disk.snapshot_id, devices.get(disk.disk_id)}
+        )
+        disk = next((disk for disk in disks if matches(disk)), None)
+        if disk is None or disk.system:
+            known = ", ".join(f"{devices.get(one.disk_id) or one.disk_id} ({one.size_gb} GB)" for one in disks if not one.system)
+            what = "is the system disk; see `system_disk`" if disk else "is no disk of this backup"
+            planner.refuse("data disks", f"{wanted.source} {what}", f"Its data disks: {known or 'none'}.", page=_DISKS)
+            continue
+        if disk.disk_id in chosen:
+            planner.refuse("data disks", f"{wanted.source} is named twice", "Name each disk once.", page=_DISKS)
+            continue
+        size = wanted.size_gb or disk.size_gb
+        if size < disk.size_gb:
+            planner.refuse(
+                "data disks",
+                f"{wanted.source} has {disk.size_gb} GB and would get {size}, but disks never shrink",
+                f"Ask for {disk.size_gb} GB or more.",
+                code="Ecs.0007",
+                page=_DISKS,
+            )
+        chosen[disk.disk_id] = LaunchDisk(snapshot_id=disk.snapshot_id or disk.disk_id, type=wanted.type, size_gb=size)
+    if disks and not any(check.rule == "launch: data disks" for check in planner.checks):
+        count = sum(not disk.system for disk in disks)
+        planner.passed("data disks", f"{count} restored by the image, {len(chosen)} of them changed")
+    return tuple(chosen.values()), chosen
+
+
+def _fate(disk: BackupDisk, retuned: LaunchDisk | None, order: LaunchOrder) -> str:
+    if disk.system:
+        size = order.system_disk.size_gb
+        return (
+            f"{order.system_disk.type}, {size} GB instead of {disk.size_gb}"
+            if size and size != disk.size_gb
+            else order.system_disk.type
+        )
+    if retuned is None:
+        return "restored as it was"
+    return f"{retuned.type}, {retuned.size_gb} GB instead of {disk.size_gb}" if retuned.size_gb != disk.size_gb else retuned.type

@@ -1,0 +1,124 @@
+"""Share an image with projects, and prove it by the member list."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from backup_to_image.doctor import diagnose
+from backup_to_image.errors import ApiError, CloudError, JobFailed, NoAnswer, Refused
+from backup_to_image.model import Check, Image, Member, Report
+from backup_to_image.steps.context import Context, until
+from backup_to_image.steps.recipients import MOST_MEMBERS
+from backup_to_image.waiting import IMAGE_JOB, Pace, wait
+
+__all__ = ["share_image"]
+
+# The native road, one project at a time, where the batch call is in trouble rather than against it.
+_TROUBLE = {"IMG.0112", "IMG.0061", "IMG.0014", "IMG.0018"}
+
+
+async def share_image(
+    image: Image, projects: tuple[str, ...], ctx: Context, *, deadline: datetime | None = None
+) -> tuple[str, ...]:
+    """Share the image with these projects; return those that are members afterwards, as the cloud lists them.
+
+    Safe to repeat: projects that have it already are left alone. Raises Refused where there is no room for all of them (nothing
+    is shared then), JobFailed with the cloud's reason, StillRunning at the deadline.
+    """
+    if not projects:
+        return ()
+    deadline = deadline or ctx.deadline(timedelta(minutes=10))
+    have = {member.project_id for member in await ctx.cloud.images.members(image.id)}
+    missing = tuple(project for project in projects if project not in have)
+    if len(have) + len(missing) > MOST_MEMBERS:
+        raise Refused(_no_room(image, len(have), missing))
+    if missing:
+        ctx.tell(f"sharing {image.name} with {', '.join(missing)} {until(deadline)}")
+        await _add(image, missing, ctx, deadline)
+    return await _prove(image, projects, ctx, deadline)
+
+
+async def _add(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> None:
+    try:
+        job_id = await ctx.cloud.images.share([image.id], list(projects))
+        await _await_job(job_id, image, ctx, deadline)
+    except (ApiError, JobFailed) as refusal:
+        if refusal.cloud_code not in _TROUBLE:
+            raise
+        ctx.tell(f"{refusal.code}: the batch call is in trouble; sharing one project at a time")
+        for project in projects:
+            await ctx.cloud.images.share_one(image.id, project)
+    except NoAnswer:
+        # Whether it took effect shows in the member list, where it is looked for next.
+        ctx.tell("no answer to the request to share; looking at the member list")
+
+
+async def _await_job(job_id: str, image: Image, ctx: Context, deadline: datetime) -> None:
+    job, good = await wait(
+        lambda: ctx.cloud.images.job(job_id),
+        state=lambda seen: seen.status,
+        states=IMAGE_JOB,
+        what=f"Sharing {image.name}",
+        deadline=deadline,
+        pace=Pace((3.0,)),
+        clock=ctx.clock,
+        handle={"job": job_id, "image": image.id},
+    )
+    if not good:
+        diagnosis = diagnose(job.error_code)
+        raise JobFailed(
+            f"Sharing {image.name}",
+            code=job.error_code,
+            reason=job.fail_reason,
+            error_class=diagnosis.error_class,
+            cause=diagnosis.cause,
+            action=diagnosis.action,
+            job_id=job_id,
+        )
+
+
+async def _prove(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> tuple[str, ...]:
+    """Every project stands in the member list: a job's SUCCESS may hide single failures (BEHAVIOUR.md 6)."""
+    asked_again: set[str] = set()
+
+    async def members() -> tuple[Member, ...] | None:
+        try:
+            listed = tuple(await ctx.cloud.images.members(image.id))
+        except CloudError as error:
+            if not error.retryable:
+                raise
+            return None
+        missing = set(projects) - {member.project_id for member in listed}
+        for project in sorted(missing - asked_again):
+            # Not refused, not there: ask for this one alone, once, so that its own reason is heard.
+            asked_again.add(project)
+            await ctx.cloud.images.share_one(image.id, project)
+        return None if missing else listed
+
+    listed, _ = await wait(
+        members,
+        state=lambda _: "SUCCESS",
+        states=IMAGE_JOB,
+        what=f"The member list of {image.name}",
+        deadline=deadline,
+        pace=Pace((3.0,)),
+        clock=ctx.clock,
+        handle={"image": image.id},
+    )
+    return tuple(project for project in projects if project in {member.project_id for member in listed})
+
+
+def _no_room(image: Image, have: int, missing: tuple[str, ...]) -> Report:
+    return Report(
+        subject=f"image {image.id}",
+        checks=(
+            Check(
+                rule="recipients",
+                verdict="refused",
+                why=f"{have} projects have the image and {len(missing)} more are named, but {MOST_MEMBERS} are the most",
+                action="Name fewer recipients, or take the image back from some.",
+                code="IMG.0088",
+                page="IMS api-ref/source/common_parameters/restrictions_on_image_sharing.rst",
+            ),
+        ),
+    )

@@ -1,0 +1,105 @@
+"""Validate an order: every rule looked at, every reason at once, nothing made."""
+
+from __future__ import annotations
+
+from backup_to_image.errors import NotFound, Refused, StillRunning, UsageError
+from backup_to_image.model import Backup, Check, ImageOrder, LaunchOrder, Report, Value
+from backup_to_image.steps import recipients
+from backup_to_image.steps.checks import backup_checks, order_checks, sharing_checks
+from backup_to_image.steps.context import Context, until
+from backup_to_image.steps.findings import Findings, find_backup, look
+from backup_to_image.steps.names import image_name
+from backup_to_image.steps.plan import plan_for_backup
+from backup_to_image.waiting import BACKUP, Pace, wait
+
+__all__ = ["ValidOrder", "check_order", "validate"]
+
+
+class ValidOrder(Value):
+    """An order that nothing speaks against, with what was found on the way."""
+
+    order: ImageOrder
+    name: str
+    """The image's name."""
+    recipients: tuple[str, ...]
+    """Project ids."""
+    launch: LaunchOrder | None
+    findings: Findings
+    report: Report
+
+
+async def validate(order: ImageOrder, ctx: Context) -> ValidOrder:
+    """Look at every rule and go on only if none says no.
+
+    Makes nothing and may be repeated. A backup that is still being made is waited for if the order says so (`wait_backup`).
+    Raises Refused with the whole report; UsageError where the order cannot even be read.
+    """
+    report, found, name = await check_order(order, ctx)
+    if found and order.wait_backup and _only_waits_for_the_backup(report):
+        await _await_backup(found.backup, order, ctx)
+        report, found, name = await check_order(order, ctx)
+    if found is None or not report.ok:
+        raise Refused(report)
+    chosen = recipients.resolve(order.share_with, ctx.project_id, ctx.settings)
+    return ValidOrder(order=order, name=name, recipients=chosen.projects, launch=order.launch, findings=found, report=report)
+
+
+async def check_order(order: ImageOrder, ctx: Context) -> tuple[Report, Findings | None, str]:
+    """The report on an order, refused or not, and what it rests on. Makes nothing."""
+    sharing = recipients.resolve(order.share_with, ctx.project_id, ctx.settings)
+    try:
+        backup = await find_backup(order.backup_id, ctx)
+    except NotFound as error:
+        missing = Check(
+            rule="exists",
+            verdict="refused",
+            why=f"there is no backup {order.backup_id!r} in this project ({error.cloud_code or error.status}: {error.words})",
+            action="`b2i backups` lists those that can become an image.",
+            code=error.cloud_code or "",
+            page="CBR api-ref/source/cbr_apis/backups/querying_a_specified_backup.rst",
+        )
+        plain_name = order.name if order.name and "{" not in order.name else "x"
+        checks = (missing, *order_checks(order, plain_name), *sharing.checks)
+        return Report(subject=f"backup {order.backup_id}", checks=checks), None, ""
+    found = await look(backup, ctx)
+    name, name_mistake = _name(order, backup)
+    checks = [*backup_checks(found, ctx.project_id), *name_mistake, *order_checks(order, name)]
+    checks += sharing.checks
+    if order.share_with:
+        checks += sharing_checks(found, ctx.project_id)
+    if order.launch:
+        checks += (await plan_for_backup(order.launch, found, ctx)).checks
+    return Report(subject=f"backup {backup.id}", checks=tuple(checks)), found, name
+
+
+def _name(order: ImageOrder, backup: Backup) -> tuple[str, list[Check]]:
+    try:
+        return image_name(order.name, backup), []
+    except UsageError as error:
+        return image_name(None, backup), [
+            Check(rule="image name", verdict="refused", why=error.message, action="Correct the template.")
+        ]
+
+
+def _only_waits_for_the_backup(report: Report) -> bool:
+    return report.waiting_helps and all(check.rule == "ready" for check in report.refusals)
+
+
+async def _await_backup(backup: Backup, order: ImageOrder, ctx: Context) -> None:
+    deadline = ctx.deadline(order.wait_backup or order.timeout)
+    ctx.tell(f"backup {backup.id} is {backup.status}; waiting for it {until(deadline)}")
+    try:
+        await wait(
+            lambda: ctx.cloud.backups.get(backup.id),
+            state=lambda seen: seen.status,
+            states=BACKUP,
+            what=f"The backup {backup.id}",
+            deadline=deadline,
+            pace=Pace(),
+            clock=ctx.clock,
+            handle={"backup": backup.id},
+            tell=lambda seen, elapsed: ctx.tell(f"backup {seen.id}: {seen.status} after {elapsed.total_seconds():.0f} s"),
+        )
+    except StillRunning as late:
+        late.action = "Run the same command again, with a longer --wait-backup."
+        raise
