@@ -1,21 +1,25 @@
 """No test sees this machine's clouds, settings, Prefect or home, and none leaves anything there."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
-_OUTSIDE = ("OS_", "B2I_", "PREFECT_", "XDG_")
+_POINTING_OUTSIDE = ("OS_", "B2I_", "PREFECT_", "XDG_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 _home = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything is imported: a home of the run's own, and nothing that points elsewhere."""
-    for name in list(os.environ):
-        if name.startswith(_OUTSIDE) or name.lower() in _PROXIES:
-            del os.environ[name]
+    removed = {name for name in os.environ if name.startswith(_POINTING_OUTSIDE) or name.lower() in _PROXIES}
+    # The few tests that install packages need what this machine has set up for it. The first process knows, its workers inherit.
+    outside = {name: os.environ[name] for name in removed | {"HOME"} if name in os.environ}
+    os.environ.setdefault("OUTSIDE_OF_TESTS", json.dumps(outside))
+    for name in removed:
+        del os.environ[name]
     config.stash[_home] = tempfile.TemporaryDirectory(prefix="b2i-home-")
     home = Path(config.stash[_home].name)
     os.environ |= {

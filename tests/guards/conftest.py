@@ -1,5 +1,7 @@
 """What the guards look at: the checkout, and the files that are (or are about to be) part of the project."""
 
+import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -31,3 +33,9 @@ def committed() -> list[Path]:
 def files() -> list[Path]:
     """Every file that git knows or would not ignore."""
     return _listed("--cached", "--others", "--exclude-standard")
+
+
+@pytest.fixture(scope="session")
+def installing() -> dict[str, str]:
+    """The environment for package installers: this machine's own, with its proxies and its home."""
+    return os.environ | json.loads(os.environ["OUTSIDE_OF_TESTS"])

@@ -63,12 +63,14 @@ def test_every_module_of_the_wheel_imports_away_from_the_checkout(wheel: zipfile
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_wheel_works_alone_in_a_fresh_environment(wheel: zipfile.ZipFile, root: Path, tmp_path: Path) -> None:
+def test_the_wheel_works_alone_in_a_fresh_environment(
+    wheel: zipfile.ZipFile, root: Path, tmp_path: Path, installing: dict[str, str]
+) -> None:
     pins = re.findall(r"^[\w.-]+==[^\\\n]+", (root / "requirements.lock").read_text(), re.MULTILINE)
     (tmp_path / "pins.txt").write_text("\n".join(pins))
     subprocess.run([sys.executable, "-m", "venv", "venv"], cwd=tmp_path, check=True)
     install = ["venv/bin/python", "-m", "pip", "install", "--quiet", "--constraint", "pins.txt", str(wheel.filename)]
-    subprocess.run(install, cwd=tmp_path, check=True)
+    subprocess.run(install, cwd=tmp_path, env=installing, check=True)
     have = subprocess.run(
         ["venv/bin/python", "-m", "pip", "freeze"], cwd=tmp_path, check=True, capture_output=True, text=True
     ).stdout
