@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..clock import Clock
 from .faults import Faults
+from .guests import Guests
 from .routing import PORT_ORDER
 from .store import Store, moment, timestamp
 from .switches import Switches
@@ -32,6 +33,7 @@ class Cloud:
         self.first_port = first_port
         self.switches = Switches()
         self.faults = Faults(self)
+        self.guests = Guests(self)
         self.transitions: dict[str, Transition] = {}
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -83,8 +85,13 @@ class Cloud:
 
     def walk(self, kind: str, project: str | None = None, *, newest_first: bool = False, **equal: Any) -> Iterator[Doc]:
         """Things in order of creation whose fields have these values."""
-        for doc in self.store.walk(kind, project, newest_first=newest_first):
-            if all(doc.get(name) == value for name, value in equal.items()):
+        docs: Iterable[Doc] | None = None
+        for name, value in equal.items():
+            if (docs := self.store.indexed(kind, name, value)) is not None:
+                docs = reversed(docs) if newest_first else docs
+                break
+        for doc in self.store.walk(kind, project, newest_first=newest_first) if docs is None else docs:
+            if project in {None, doc.get("project")} and all(doc.get(name) == value for name, value in equal.items()):
                 yield doc
 
     def remove(self, kind: str, identity: str) -> None:

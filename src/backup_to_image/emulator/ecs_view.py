@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .cloud import Cloud
-from .guests import PROFILES, SHARED_HOST
+from .guests import SHARED_HOST, profile_named
 from .things import device_name
 from .wire import Doc, Refusal
 
-__all__ = ["booted", "console_log", "find", "host_name", "own_address", "publicip_of", "server_body", "visible"]
+__all__ = ["console_log", "find", "host_name", "own_address", "publicip_of", "server_body", "visible"]
 
 _VM_STATES = {"ACTIVE": "active", "SHUTOFF": "stopped", "BUILD": "building", "ERROR": "error"}
 _POWER = {"ACTIVE": 1, "REBOOT": 1, "HARD_REBOOT": 1, "SHUTOFF": 4}
@@ -24,11 +24,6 @@ def find(cloud: Cloud, server_id: str, project: str) -> Doc:
     if server is None or not visible(server):
         raise Refusal(404, "Ecs.0114", "no such server")
     return server
-
-
-def booted(server: Doc) -> bool:
-    """Whether the system inside is up."""
-    return server["status"] == "ACTIVE" and not server.get("booting") and server.get("task_state") is None
 
 
 def host_name(server: Doc) -> str:
@@ -184,10 +179,10 @@ def console_log(cloud: Cloud, server: Doc, rows: int) -> str:
     """
     if server["status"] in {"BUILD", "REBUILD"}:
         return ""
-    boots = PROFILES[server.get("profile") or "healthy"].boots
-    lines = list(_EARLY)
+    boots = profile_named(server.get("profile")).boots
+    lines: list[str] = list(_EARLY)
     if not boots:
-        lines += [] if server.get("booting") else _STUCK
+        lines += () if server.get("booting") else _STUCK
     elif not server.get("booting"):
         lines += _UP
         if server["status"] == "SHUTOFF":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
+import uuid
 
 from .cloud import Cloud
 from .paging import after_marker
@@ -66,10 +68,14 @@ def _body(publicip: Doc) -> Doc:
 def allocate(cloud: Cloud, project: str, order: Doc) -> Doc:
     """A new address for a server that is being made, from `publicip.eip` of its order."""
     taken = {publicip["address"] for publicip in cloud.walk("publicip")}
-    address = next(str(host) for host in _POOL.hosts() if str(host) not in taken)
+    identity = uuid.uuid4()
+    # Far apart from those of other emulators on this machine, whose guests may listen on theirs.
+    turns = (_POOL[1 + (identity.int + turn) % (_POOL.num_addresses - 2)] for turn in itertools.count())
+    address = next(str(host) for host in turns if str(host) not in taken)
     return cloud.new(
         "publicip",
         {
+            "id": str(identity),
             "project": project,
             "address": address,
             "status": "DOWN",

@@ -85,6 +85,15 @@ class Emulator:
         self.cloud.store.commit()
         return happened
 
+    async def settle(self) -> int:
+        """`tick`, and open or close the ports of guests accordingly; for tests and tickers. Returns how much happened."""
+        return self.tick() + await self.cloud.guests.settle()
+
+    async def aclose(self) -> None:
+        """Hang up every guest and close the state; to be called in the loop that served."""
+        await self.cloud.guests.aclose()
+        self.close()
+
     def close(self) -> None:
         """Write what is left and let go of the state file."""
         self.cloud.store.close()

@@ -36,7 +36,7 @@ def malformed(operation: Operation, problem: Problem) -> Refusal:
 
 
 def list_volumes_detail(cloud: Cloud, call: Call) -> Answer:
-    """listVolumesDetail: the project's disks that fit, newest first; `marker` is the last id of the page before, `offset` an index."""
+    """listVolumesDetail: the project's disks that fit, newest first; `marker` is the last id seen, `offset` an index."""
     query = call.query
     key = query.get("sort_key", "created_at")
     if key not in _SORT_KEYS:

@@ -69,6 +69,9 @@ CATALOGUE: dict[str, Fault] = {
         Fault("quota-gone", "effect", "the caller's quota of what the call makes is used up by others", ("createWholeImage", "createServers")),
         Fault("delete-ignored", "effect", "the answer is 204, and the image stays", ("deleteImage",)),
         Fault("backup-fails", "effect", "the backups of this call end in error, the restore point too", ("createCheckpoint",), {"code": "BackupService.7101", "reason": "server state forbids a backup"}),
+        Fault("leftovers", "effect", "the creation fails and is not rolled back whole; leave: any of system_disk, data_disks, eip, server (in ERROR)", ("createServers",), {"code": "Ecs.0405", "leave": ["data_disks"]}),
+        Fault("one-fails", "effect", "of several servers ordered at once the last one is not made; the job ends in FAIL", ("createServers",), {"code": "Ecs.0219"}),
+        Fault("guest-silent", "effect", "the server becomes ACTIVE and its guest has this profile: dead (never boots), ssh-only, sick", ("createServers",), {"profile": "dead"}),
         Fault("clock-skew", "standing", "the cloud's clock is so many seconds ahead of (or, negative, behind) everybody's", (), {"seconds": 3600.0}),
     )
 }  # fmt: skip

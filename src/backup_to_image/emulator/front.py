@@ -59,6 +59,7 @@ class Front:
         service = cloud.service_on((scope.get("server") or (None, None))[1])
         cloud.tick()
         cloud.store.commit()
+        await cloud.guests.settle()
         if service is None:
             return _refused("iam", Refusal(404, "APIGW.0101", "nothing is served here"))
         if service == "iam" and path.startswith("/_emulator/"):
@@ -109,6 +110,7 @@ class Front:
         call.struck = {armed.fault.name: armed.parameters for armed in struck if armed.fault.stage == "effect"}
         answer = self._handle(service, call, raw)
         self._cloud.store.commit()
+        await self._cloud.guests.settle()
         return await afterwards(self._cloud, call, answer, struck)
 
     def _handle(self, service: Service, call: Call, raw: tuple[str, str, str, bytes]) -> Answer:

@@ -1,12 +1,12 @@
 """Guests: what answers inside a launched server, on real loopback sockets, so that a probe of it is a real probe.
 
-A guest owns its sockets from the launch on (bound, so that no other emulator on this machine is given the same address) and listens
-only while its system is up: a connection before that is refused, as it is by a server that still boots. Where 127.0.0.1 is the only
-loopback address (macOS), or with the switch `guest_addresses` set to `shared`, every guest lives on 127.0.0.1 with a free port for
-each of its own; which is which stands in the server's metadata as `emulator.ports`, for example `2222=50321,8080=50322`.
+A guest owns its sockets from the launch on (bound, so that no other emulator on this machine is given the same address) and
+listens only while its system is up: a connection before that is refused, as it is by a server that still boots. Where 127.0.0.1 is
+the only loopback address (macOS), or with the switch `guest_addresses` set to `shared`, every guest lives on 127.0.0.1 with a free
+port for each of its own; which is which stands in the server's metadata as `emulator.ports`, for example `2222=50321,8080=50322`.
 
-Nothing here runs by itself: `note` says what should be, `settle` makes it so in the running loop, and connections are served by
-protocols, not by tasks.
+Nothing here runs by itself: `settle` looks at the servers and opens or closes ports in the running loop, before and after every
+request and with every beat of a serving emulator; connections are served by protocols, not by tasks.
 """
 
 from __future__ import annotations
@@ -17,8 +17,14 @@ import json
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-__all__ = ["DEAD", "HEALTHY", "PROFILES", "SHARED_HOST", "Guests", "Profile"]
+from .wire import Doc
+
+if TYPE_CHECKING:
+    from .cloud import Cloud
+
+__all__ = ["DEAD", "HEALTHY", "PROFILES", "SHARED_HOST", "Guests", "Profile", "is_up", "profile_named"]
 
 SHARED_HOST = "127.0.0.1"
 SSH, HTTP = 2222, 8080
@@ -35,9 +41,13 @@ class Profile:
     health: int = 200
 
 
+# A profile goes with the disks: a restored system behaves like the one that was backed up.
 HEALTHY, DEAD = "healthy", "dead"
 PROFILES: dict[str, Profile] = {
     HEALTHY: Profile(),
+    "web": Profile(),
+    "app": Profile(),
+    "database": Profile(ports=(SSH,)),
     "ssh-only": Profile(ports=(SSH,)),  # the application never came up
     "sick": Profile(health=503),  # it came up and says that it is not well
     DEAD: Profile(boots=False, ports=()),  # maintenance mode: ACTIVE for the cloud, silent for everybody else
@@ -56,7 +66,7 @@ class _Room:
     bound: dict[tuple[str, int], socket.socket] = field(default_factory=dict[tuple[str, int], socket.socket])
     listening: list[asyncio.Server] = field(default_factory=list[asyncio.Server])
     talks: set[asyncio.Transport] = field(default_factory=set[asyncio.Transport])
-    wanted: bool = False
+    open: bool = False
 
     def let_go(self) -> None:
         """Stop listening, hang up on whoever is connected, give the ports back."""
@@ -70,17 +80,35 @@ class _Room:
         self.talks.clear()
 
 
-class Guests:
-    """All guests of one region."""
+def profile_named(name: str | None) -> Profile:
+    """The profile of that name; a server without one, or with one that is not in the table, is healthy."""
+    return PROFILES.get(name or HEALTHY, PROFILES[HEALTHY])
 
-    def __init__(self) -> None:
+
+def is_up(server: Doc) -> bool:
+    """Whether the system inside a server is up: ACTIVE, booted, and nothing being done to it."""
+    return (
+        server["status"] == "ACTIVE"
+        and not server.get("booting")
+        and not server.get("hidden")
+        and server.get("task_state") is None
+    )
+
+
+class Guests:
+    """All guests of one region: of every launched server, and of seeded ones that the seed marks with `listens`."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
         self._rooms: dict[str, _Room] = {}
-        self._restless: set[str] = set()
+        self._returned = False
         self._own_addresses: bool | None = None
 
     @property
-    def have_own_addresses(self) -> bool:
-        """Whether this system lets a guest have an address of its own in 127.0.0.0/8."""
+    def shared(self) -> bool:
+        """Whether all guests live on 127.0.0.1: by the switch, or because this system has no other loopback address."""
+        if self._cloud.switches["guest_addresses"] == "shared":
+            return True
         if self._own_addresses is None:
             try:
                 _bind("127.255.255.253", 0, again=False).close()
@@ -88,106 +116,107 @@ class Guests:
                 self._own_addresses = False
             else:
                 self._own_addresses = True
-        return self._own_addresses
+        return not self._own_addresses
 
     def move_in(
-        self, server_id: str, name: str, profile: str, addresses: Iterable[str], ports: dict[int, int] | None = None
+        self, server_id: str, name: str, profile: str | None, addresses: Iterable[str], ports: dict[int, int] | None = None
     ) -> str:
         """Give a guest the first of these addresses that nobody on this machine holds; its ports are its own from now on.
 
-        `ports` are the real ports of an earlier life (a restart keeps them where it can). Returns the address; the last candidate
+        `ports` are the real ports of an earlier life (a restart keeps them where it can). Returns the address; the first of them
         when all are held by others, in which case the guest stays silent: the neighbour's guest would answer in its name.
         """
-        kind = PROFILES[profile]
-        host = SHARED_HOST
-        for host in addresses:
-            room = _Room(server_id, name, kind, [host], dict(ports or {}))
-            if self._occupy(room, again=ports is not None):
-                break
+        kind = profile_named(profile)
+        candidates = list(addresses)
+        for address in candidates:
+            room = _Room(server_id, name, kind, [SHARED_HOST if self.shared else address], dict(ports or {}))
+            if _occupy(room, again=ports is not None):
+                self._rooms[server_id] = room
+                return address
             room.let_go()
-        else:
-            room = _Room(server_id, name, Profile(boots=kind.boots, ports=()), [host], {})
-        self._rooms[server_id] = room
-        return host
+        self._rooms[server_id] = _Room(server_id, name, Profile(boots=kind.boots, ports=()), candidates[:1], {})
+        return candidates[0]
 
     def also_at(self, server_id: str, address: str) -> None:
         """Let the guest answer at one more address too: that of its EIP."""
         room = self._rooms.get(server_id)
-        if room is None or address in room.hosts:
-            return
-        room.hosts.append(address)
-        self._occupy(room, again=True)
-        if room.wanted:
-            self._restless.add(server_id)
-
-    def _occupy(self, room: _Room, *, again: bool) -> bool:
-        shared = room.hosts == [SHARED_HOST]
-        for host in room.hosts:
-            for port in room.profile.ports:
-                if (host, port) in room.bound:
-                    continue
-                try:
-                    sock = _bind(host, room.ports.get(port, 0 if shared else port), again=again)
-                except OSError:
-                    if not (shared and port in room.ports):
-                        return False
-                    sock = _bind(host, 0, again=False)  # somebody took it while the emulator was down
-                room.bound[host, port] = sock
-                room.ports[port] = int(sock.getsockname()[1])
-        return True
+        if room is not None and not self.shared and address not in room.hosts:
+            room.hosts.append(address)
+            _occupy(room, again=True)
 
     def ports(self, server_id: str) -> dict[int, int]:
         """The guest's ports and the real ones behind them (the same, unless guests share one address)."""
         room = self._rooms.get(server_id)
         return dict(room.ports) if room else {}
 
-    def knows(self, server_id: str) -> bool:
-        """Whether this guest has moved in since the emulator was started."""
-        return server_id in self._rooms
-
-    def note(self, server_id: str, *, up: bool) -> None:
-        """Say whether the guest's system is up; `settle` opens or closes its ports accordingly."""
-        room = self._rooms.get(server_id)
-        if room is not None and room.wanted != up:
-            room.wanted = up
-            self._restless.add(server_id)
-
     def move_out(self, server_id: str) -> None:
         """The server is gone: close everything and give the address back, at once."""
         room = self._rooms.pop(server_id, None)
         if room is not None:
             room.let_go()
-        self._restless.discard(server_id)
 
     async def settle(self) -> int:
-        """Open and close what `note` asked for; returns how many guests changed."""
-        if not self._restless:
-            return 0
-        restless, self._restless = self._restless, set()
-        for server_id in restless:
-            room = self._rooms[server_id]
-            if room.wanted:
-                await self._open(room)
-            else:
-                room.let_go()
-                self._occupy(room, again=True)
-        return len(restless)
+        """Open the ports of guests that are up by now, close those of the others; returns how many guests changed."""
+        if not self._returned:
+            self._return()
+        changed = 0
+        for server_id, room in tuple(self._rooms.items()):
+            server = self._cloud.get("server", server_id)
+            if server is None:
+                self.move_out(server_id)
+            elif is_up(server) != room.open:
+                room.open = not room.open
+                changed += 1
+                if room.open:
+                    await _listen(room)
+                else:
+                    room.let_go()
+                    _occupy(room, again=True)
+        return changed
 
-    async def _open(self, room: _Room) -> None:
-        loop = asyncio.get_running_loop()
-        self._occupy(room, again=True)
-        listening = {sock.fileno() for server in room.listening for sock in server.sockets}
-        for (_, port), sock in room.bound.items():
-            if sock.fileno() in listening:
-                continue
-            talk = _Ssh if port == SSH else _Http
-            room.listening.append(await loop.create_server(lambda talk=talk: talk(room), sock=sock))
+    def _return(self) -> None:
+        """After a (re)start: the guests of all servers that have one, at the addresses that they had."""
+        self._returned = True
+        for server in self._cloud.walk("server"):
+            if server.get("listens") and server["id"] not in self._rooms:
+                kept: dict[str, int] = server.get("ports") or {}
+                ports = {int(port): real for port, real in kept.items()} if self.shared else {}
+                self.move_in(server["id"], server["name"], server.get("profile"), [server["nics"][0]["ip"]], ports)
+                for publicip in self._cloud.walk("publicip", server["project"], port_id=server["nics"][0]["port_id"]):
+                    self.also_at(server["id"], publicip["address"])
 
     async def aclose(self) -> None:
         """Close every socket. The guests of running servers come back with the next emulator on the same state."""
         for server_id in tuple(self._rooms):
             self.move_out(server_id)
+        self._returned = False
         await asyncio.sleep(0)  # aborted connections are told in the next turn of the loop
+
+
+def _occupy(room: _Room, *, again: bool) -> bool:
+    """Bind what is not bound yet; False where another process holds one of the ports."""
+    shared = room.hosts == [SHARED_HOST]
+    for host in room.hosts:
+        for port in room.profile.ports:
+            if (host, port) in room.bound:
+                continue
+            try:
+                sock = _bind(host, room.ports.get(port, 0 if shared else port), again=again)
+            except OSError:
+                if not (shared and port in room.ports):
+                    return False
+                sock = _bind(host, 0, again=False)  # somebody took it while the emulator was down
+            room.bound[host, port] = sock
+            room.ports[port] = int(sock.getsockname()[1])
+    return True
+
+
+async def _listen(room: _Room) -> None:
+    loop = asyncio.get_running_loop()
+    _occupy(room, again=True)
+    for (_, port), sock in room.bound.items():
+        talk = _Ssh if port == SSH else _Http
+        room.listening.append(await loop.create_server(lambda talk=talk: talk(room), sock=sock))
 
 
 def _bind(host: str, port: int, *, again: bool) -> socket.socket:

@@ -172,6 +172,9 @@ class Sower:
         name, owner = project["name"], self.projects[project["name"]]["id"]
         self.named[name] = {}
         old = self.before(timedelta(days=800))
+        if project.get("networks"):
+            default = {"id": stable_id("security-group", name, "default"), "project": owner, "name": "default", "description": "Default security group", "vpc_id": None, "isolated": False, "created_at": old}
+            self.named[name]["security-group/default"] = self.cloud.new("security-group", default)
         for network in project.get("networks", []):
             vpc = {
                 "id": stable_id("vpc", name, network["vpc"]),
@@ -304,6 +307,7 @@ class Sower:
             "launched_at": born,
             "updated_at": born,
             "profile": given.get("profile"),
+            "listens": bool(given.get("listens")),
             "user_id": next(user["id"] for user in self.users.values() if owner in user["projects"]),
             "created_at": born,
         }

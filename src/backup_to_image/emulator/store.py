@@ -27,6 +27,17 @@ CREATE TABLE IF NOT EXISTS things (
 """
 
 
+# Fields by which things are looked up often; their values may change.
+_INDEXED: dict[str, tuple[str, ...]] = {
+    "image": ("backup_id",),
+    "image-member": ("image_id", "vault_id"),
+    "backup": ("resource_id", "checkpoint_id", "vault_id"),
+    "backup-member": ("backup_id", "dest_project", "vault_id"),
+    "user": ("ak",),
+    "volume": ("server_id",),
+}
+
+
 def timestamp(when: datetime) -> str:
     """A moment as documents carry it: UTC with microseconds and Z, so that text sorts like time."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -43,6 +54,8 @@ class Store:
     def __init__(self, state: str | Path = ":memory:") -> None:
         self._docs: dict[str, dict[str, Doc]] = {}
         self._order: dict[tuple[str, str | None], list[tuple[str, str]]] = {}
+        self._found: dict[tuple[str, str, str], set[str]] = {}
+        self._filed: dict[tuple[str, str], tuple[str, ...]] = {}
         self._due: list[tuple[str, str, str]] = []
         self._db: sqlite3.Connection | None = None
         self._dirty = False
@@ -74,8 +87,25 @@ class Store:
             for owner in {None, doc.get("project")}:
                 bisect.insort(self._order.setdefault((kind, owner), []), place)
         shelf[identity] = doc
+        self._file(kind, identity, doc)
         if doc.get("due"):
             heapq.heappush(self._due, (doc["due"], kind, identity))
+
+    def _file(self, kind: str, identity: str, doc: Doc | None) -> None:
+        """Keep the indexes of `_INDEXED` in step with a document (None: it is gone)."""
+        fields = _INDEXED.get(kind)
+        if fields is None:
+            return
+        before = self._filed.pop((kind, identity), None)
+        after = None if doc is None else tuple(str(doc.get(name)) for name in fields)
+        if before is not None and before != after:
+            for name, value in zip(fields, before, strict=True):
+                self._found[kind, name, value].discard(identity)
+        if after is not None:
+            self._filed[kind, identity] = after
+            if after != before:
+                for name, value in zip(fields, after, strict=True):
+                    self._found.setdefault((kind, name, value), set()).add(identity)
 
     def put(self, kind: str, doc: Doc) -> Doc:
         """Keep a new document or a changed one; `id`, `project` and `created_at` never change."""
@@ -97,6 +127,7 @@ class Store:
             index = self._order[kind, owner]
             position = bisect.bisect_left(index, place)
             del index[position]
+        self._file(kind, identity, None)
         if self._db is not None:
             self._db.execute("DELETE FROM things WHERE kind = ? AND id = ?", (kind, identity))
             self._dirty = True
@@ -119,6 +150,15 @@ class Store:
         places = index[low:high]
         for _, identity in reversed(places) if newest_first else places:
             yield shelf[identity]
+
+    def indexed(self, kind: str, name: str, value: object) -> list[Doc] | None:
+        """Documents with that value in an indexed field, oldest first; None where the field is not indexed."""
+        if name not in _INDEXED.get(kind, ()):
+            return None
+        shelf = self._docs.get(kind, {})
+        found = [shelf[identity] for identity in self._found.get((kind, name, str(value)), ())]
+        found.sort(key=lambda doc: (str(doc.get("created_at", "")), doc["id"]))
+        return found
 
     def next_due(self, now: str) -> tuple[str, str, Doc] | None:
         """The document whose time came first, with the moment it was due and its kind; None when nothing is due yet."""

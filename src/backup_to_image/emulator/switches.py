@@ -53,6 +53,18 @@ SWITCHES: tuple[Switch, ...] = (
     Switch("empty_fields", ("absent", "null", "blank"), "how an empty field of a backup looks", "14 empty fields of a backup"),
     Switch("cbr_times", ("mixed", "zone", "bare", "seconds"), "spelling of CBR's times: +00:00 with milliseconds, no zone with microseconds, Z with whole seconds", "openapi CbrTime"),
     Switch("recipient_sees_backup", ("no", "yes"), "the recipient of an accepted image can read its __backup_id in CBR", "14 backup id seen by the recipient"),
+    Switch("launch_refusals", ("at_once", "in_job"), "createServers refuses what needs a look at other services (quota, capacity, image, backup) with a 400, or its job FAILs", "3 ECS, 14 where a refusal surfaces"),
+    Switch("job_cause", ("in_sub_job", "in_both"), "a FAIL job of ECS has a general code and the cause in its sub-job, or the cause in both", "6 a failed job"),
+    Switch("building_server", ("hidden_first", "absent", "shown"), "a server that is being made: 404 and not listed at first, then BUILD; 404 until it is ACTIVE; BUILD at once", "11 getServer may answer 404"),
+    Switch("taken_status", ("200", "202"), "status of an order that ECS has taken (202: later, the system is busy)", "11 status 202"),
+    Switch("wrong_power_state", ("refused", "taken"), "starting a running server or stopping a stopped one: Ecs.0100, or a job that changes nothing", "14 starting a running server"),
+    Switch("tags_status", ("204", "200", "202"), "status of serverTagsAction", "14 status of serverTagsAction"),
+    Switch("server_tags", ("honoured", "ignored"), "server_tags of createServers", "14 server_tags"),
+    Switch("rejected_image", ("usable", "unknown"), "the recipient may launch from an image that he rejected", "14 rejected image usable"),
+    Switch("change_os_keyname", ("optional", "required"), "keyname of changeOs", "14 keyname in changeOs"),
+    Switch("system_disk_on_delete", ("deleted", "kept"), "deleteServers and the system disk", "14 fate of the system disk"),
+    Switch("delete_publicip_default", ("eip_decides", "kept"), "deleteServers without delete_publicip: the EIP's delete_on_termination decides, or it is kept", "11 teardown"),
+    Switch("guest_addresses", ("own", "shared"), "every guest has its loopback address, or all share 127.0.0.1 with ports of their own (metadata emulator.ports): always so on macOS", "DESIGN 3, the emulator"),
 )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ flavor            id = name (s3.large.2), vcpus, ram (MB), az {"eu-de-01": "norm
 availability-zone id = name, project None, available
 server            id, project, name, description, status ACTIVE|SHUTOFF|ERROR|..., task_state, flavor (flavor id), az, image_id, key_name,
                   vpc_id, nics [{port_id, mac, subnet_id, ip}], security_groups [ids], volumes [volume ids, system disk first],
-                  tags {key: value}, metadata {}, os, locked, launched_at, profile (what really listens on its address; see guests.py), user_id
+                  tags {key: value}, metadata {}, os, locked, launched_at, profile (what runs inside; see guests.py), listens, ports, user_id,
+                  hidden and booting (while it is made), reservation_id
 volume            id, project, name, size, type, az, status in-use|available|..., server_id, device, bootable, encrypted, cmk_id, multiattach,
                   snapshot_id, metadata {}, image_id
 publicip          id, project, address, status, port_id, bandwidth {...}

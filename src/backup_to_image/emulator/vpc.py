@@ -27,7 +27,7 @@ def list_vpcs(cloud: Cloud, call: Call) -> Answer:
     """listVpcs: the project's VPCs, one of them by id."""
     wanted = call.query.get("id")
     found = [vpc for vpc in _of_enterprise_project(cloud, call, "vpc") if wanted in {None, vpc["id"]}]
-    body = [
+    body: list[Doc] = [
         {
             "id": vpc["id"],
             "name": vpc["name"],
@@ -68,7 +68,7 @@ def list_subnets(cloud: Cloud, call: Call) -> Answer:
 
 
 def list_security_groups(cloud: Cloud, call: Call) -> Answer:
-    """listSecurityGroups: the project's groups. Groups belong to no VPC; a `vpc_id` filter finds those that were made with one as a hint."""
+    """listSecurityGroups: the project's groups. They belong to no VPC; `vpc_id` finds those made with it as a hint."""
     wanted = call.query.get("vpc_id")
     found = [group for group in _of_enterprise_project(cloud, call, "security-group") if wanted in {None, group.get("vpc_id")}]
     body = [
