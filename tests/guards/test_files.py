@@ -79,4 +79,4 @@ def test_every_module_says_what_it_is_for(root: Path) -> None:
     silent = [
         str(path.relative_to(root)) for path in modules if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
-    assert silent == []
+    assert not silent, "\n".join(silent)
