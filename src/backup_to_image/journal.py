@@ -14,7 +14,7 @@ import os
 import secrets
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import ConfigDict, ValidationError
 
@@ -40,7 +40,7 @@ class Record(Value):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: str
-    """image, launch, facts."""
+    """image, launch, teardown, facts."""
     project_id: str
     name: str
     """What it is keyed by: a backup id, a launch id."""
@@ -53,9 +53,16 @@ class Record(Value):
     image_id: str | None = None
     server_ids: tuple[str, ...] = ()
     generation: int = 0
+    mark: str = ""
+    """The launch id that servers carry; differs from `name` once a launch was repeated."""
     code: str | None = None
     reason: str = ""
     facts: dict[str, Any] = {}
+
+    def ids(self, fact: str) -> tuple[str, ...]:
+        """A fact that is a list of ids; empty where it is absent or something else."""
+        value = self.facts.get(fact)
+        return tuple(str(one) for one in cast("list[Any]", value)) if isinstance(value, list) else ()
 
     @property
     def key(self) -> str:

@@ -22,7 +22,7 @@ from backup_to_image.steps.plan import Mode, plan_launch
 from backup_to_image.steps.probes import probe_server
 from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, quiet, wait
 
-__all__ = ["launch_server", "marked_servers"]
+__all__ = ["check_launch", "launch_server", "marked_servers"]
 
 _LOOK_EVERY = 10.0
 
@@ -69,6 +69,14 @@ async def launch_server(
     return await _finish(image, order, ctx, mark=mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline)
 
 
+async def check_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
+    """The plan of a launch, asked of the cloud's own dry run too where nothing else speaks against it. Launches nothing."""
+    plan = await plan_launch(order, image, ctx, mode=mode)
+    if plan.ok and plan.request:
+        await ctx.cloud.servers.launch(plan.request, dry_run=True)
+    return plan
+
+
 async def marked_servers(mark: str, name: str, ctx: Context) -> tuple[Server, ...]:
     """The project's servers that carry this launch's mark. The name only narrows the list; the mark decides."""
     return tuple(
@@ -88,7 +96,9 @@ async def _launch(
     while True:
         lease.check()
         record = ctx.journal.write(
-            noted.model_copy(update={"state": "intent", "job_id": None, "first_intent_at": first_intent or ctx.clock.now()})
+            noted.model_copy(
+                update={"state": "intent", "mark": mark, "job_id": None, "first_intent_at": first_intent or ctx.clock.now()}
+            )
         )
         first_intent = record.first_intent_at
         try:
@@ -124,17 +134,11 @@ async def _launch(
 
 async def _ready_request(image: Image, order: LaunchOrder, mode: Mode, mark: str, ctx: Context) -> LaunchRequest:
     """The request, once our plan and the cloud's own dry run have nothing against it. Raises Refused with every reason."""
-    plan = await plan_launch(order, image, ctx, mode=mode)
+    plan = await check_launch(image, order, ctx, mode=mode)
     if not plan.ok or plan.request is None:
-        raise Refused(_report(order, plan))
+        raise Refused(Report(subject=f"launch order {order.name}", checks=plan.checks))
     tag = DRILL_TAG if mode == "drill" else LAUNCH_TAG
-    request = plan.request.model_copy(update={"tags": plan.request.tags | {tag: mark}})
-    await ctx.cloud.servers.launch(request, dry_run=True)
-    return request
-
-
-def _report(order: LaunchOrder, plan: LaunchPlan) -> Report:
-    return Report(subject=f"launch order {order.name}", checks=plan.checks)
+    return plan.request.model_copy(update={"tags": plan.request.tags | {tag: mark}})
 
 
 async def _settle(mark: str, order: LaunchOrder, ctx: Context, lease: Lease, *, since: datetime) -> tuple[Server, ...]:

@@ -170,7 +170,7 @@ def check_alive(image: Image) -> Image:
             f"The image {image.name!r} ({image.id}) of this backup",
             code=None,
             reason=f"it is {image.status}",
-            action=f"Delete it (`b2i sweep`), or order the next with `--after-failure`. Its backup is {image.backup_id}.",
+            action=f"Delete the image, or order the next with `--after-failure`. Its backup is {image.backup_id}.",
         )
     return image
 

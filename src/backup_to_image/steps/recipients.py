@@ -55,7 +55,7 @@ def resolve(named: tuple[str, ...], own_project: str, settings: Settings, *, mem
     if len(total) > MOST_MEMBERS:
         refuse(
             f"{len(total)} projects would have the image, {MOST_MEMBERS} are the most",
-            "Name fewer recipients, or take the image back from some (`b2i unshare`).",
+            "Name fewer recipients, or take the image back from some.",
             "IMG.0088",
             _PAGE,
         )

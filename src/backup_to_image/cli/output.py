@@ -1,0 +1,221 @@
+"""What a command prints: for people on a terminal, or one JSON object; progress and trouble on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning
+from backup_to_image.model import Delivery, LaunchDelivery, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Output", "delivery_json", "launch_json", "outcome_of"]
+
+_VERDICTS = {
+    "passed": "[green]passed[/]",
+    "refused": "[bold red]refused[/]",
+    "warned": "[yellow]warned[/]",
+    "unknowable": "[dim]unknowable[/]",
+}
+
+
+class Output:
+    """Where a command's words go. `blank` are the keys that its JSON object always has."""
+
+    def __init__(self, *, json: bool, quiet: bool, blank: dict[str, Any]) -> None:
+        self.as_json = json
+        self.quiet = quiet
+        self.blank = blank
+        self.out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+        self.err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+    def say(self, line: str) -> None:
+        """A line of progress: what changed, and until when it is waited for."""
+        if not self.quiet:
+            self.err.print(f"[dim]{datetime.now().astimezone():%H:%M:%S}[/] {escape(line)}")
+
+    def note(self, line: str) -> None:
+        """A warning; it is shown in quiet too."""
+        self.err.print(f"[yellow]warning:[/] {escape(line)}")
+
+    def result(self, content: dict[str, Any]) -> None:
+        """The JSON object, if one was asked for: all of the command's keys, null where absent."""
+        if self.as_json:
+            sys.stdout.write(json.dumps({**self.blank, **content}, default=str) + "\n")
+            sys.stdout.flush()
+
+    def show(self, *lines: object) -> None:
+        """The result for people; nothing where JSON was asked for."""
+        if not self.as_json:
+            for line in lines:
+                self.out.print(line)
+
+    def report(self, report: Report) -> None:
+        """A validation report, one line per check."""
+        self.show(report_table(report))
+
+    def failed(self, error: B2iError) -> None:
+        """An error in plain words: what happened, what it means, what to do."""
+        content: dict[str, Any] = {
+            "error": {"code": error.code, "message": error.message, "action": error.action, "retryable": error.retryable}
+        }
+        if "outcome" in self.blank:
+            content["outcome"] = outcome_of(error)
+        if isinstance(error, StillRunning):
+            content |= {f"{kind}_id": ident for kind, ident in error.handle.items() if f"{kind}_id" in self.blank}
+        if isinstance(error, PartlyDone):
+            content |= delivery_json(error.delivery)
+        if isinstance(error, Refused):
+            content["report"] = error.report.model_dump(mode="json")
+        self.result(content)
+        if self.as_json:
+            return
+        if isinstance(error, Refused):
+            self.report(error.report)
+        if isinstance(error, PartlyDone):
+            show_delivery(self, error.delivery)
+        colour = "yellow" if isinstance(error, StillRunning | PartlyDone) else "red"
+        for line in error.message.splitlines():
+            self.err.print(f"[{colour}]{escape(line)}[/]")
+        if error.action:
+            self.err.print(f"[bold]What to do:[/] {escape(error.action)}")
+        if not isinstance(error, StillRunning | Refused) and error.exit_code == 1:
+            self.err.print(f"Waiting helps: {'yes' if error.retryable else 'no'}.")
+
+    def interrupted(self, signal_name: str) -> None:
+        """Say what a stop leaves behind: nothing is undone, the next run adopts it."""
+        message = f"Stopped by {signal_name}. What the cloud was asked to make, it goes on making."
+        action = "The same command finds it and goes on."
+        content: dict[str, Any] = {"error": {"code": "b2i.interrupted", "message": message, "action": action, "retryable": True}}
+        if "outcome" in self.blank:
+            content["outcome"] = "still_running"
+        self.result(content)
+        if not self.as_json:
+            self.err.print(f"[yellow]{message} {action}[/]")
+
+
+def outcome_of(error: B2iError) -> str:
+    """The word of `outcome` for an error."""
+    if isinstance(error, Refused):
+        return "refused"
+    if isinstance(error, StillRunning):
+        return "still_running"
+    return "partly" if isinstance(error, PartlyDone) else "failed"
+
+
+def report_table(report: Report) -> Table:
+    """A report as a table: what was looked at, how it came out, why, and what to do."""
+    table = Table(title=f"Checks of {report.subject}", title_justify="left", show_edge=False, pad_edge=False)
+    for column in ("check", "verdict", "what was seen, and what to do"):
+        table.add_column(column, overflow="fold")
+    for check in report.checks:
+        words = escape(check.why)
+        if check.action:
+            words += f"\n→ {escape(check.action)}"
+        if check.verdict == "refused":
+            words += f"\n  waiting helps: {'yes' if check.waiting_helps else 'no'}" + (
+                f"; the cloud would say {check.code}" if check.code else ""
+            )
+        table.add_row(check.rule, _VERDICTS[check.verdict], words)
+    return table
+
+
+def pairs(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:
+    """A small table of names and values; rows without a value are left out."""
+    table = Table(title=title, title_justify="left", show_header=False, show_edge=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        if value:
+            table.add_row(name, escape(value))
+    return table
+
+
+def delivery_json(delivery: Delivery) -> dict[str, Any]:
+    """`create --json`: every id, nothing that has to be looked up again."""
+    launch = delivery.launch
+    return {
+        "outcome": delivery.outcome,
+        "backup_id": delivery.backup_id,
+        "image_id": delivery.image_id,
+        "image_name": delivery.image_name,
+        "status": delivery.status,
+        "adopted": delivery.adopted,
+        "doubtful": delivery.doubtful,
+        "job_id": delivery.job_id,
+        "shared_with": list(delivery.shared_with),
+        "server_id": launch.server_id if launch else None,
+        "launch_id": launch.launch_id if launch else None,
+        "probes": [probe.model_dump(mode="json") for probe in launch.probes] if launch else [],
+        "steps": [step.model_dump(mode="json") for step in delivery.steps],
+        "requests": delivery.requests,
+        "seconds": delivery.seconds,
+        "report": delivery.report.model_dump(mode="json") if delivery.report else None,
+    }
+
+
+def launch_json(delivery: LaunchDelivery) -> dict[str, Any]:
+    """`launch --json`."""
+    return {
+        "outcome": delivery.outcome,
+        "launch_id": delivery.launch_id,
+        "server_id": delivery.server_id,
+        "server_ids": list(delivery.server_ids),
+        "image_id": delivery.image_id,
+        "adopted": delivery.adopted,
+        "job_id": delivery.job_id,
+        "addresses": list(delivery.addresses),
+        "probes": [probe.model_dump(mode="json") for probe in delivery.probes],
+        "probed": delivery.probed,
+    }
+
+
+def show_delivery(output: Output, delivery: Delivery) -> None:
+    """A delivery for people: ids, times, requests, and the next useful command."""
+    words = {"made": "made", "adopted": "was there already, adopted", "partly": "is there, but not all that was ordered"}
+    title = f"Image {words.get(delivery.outcome, delivery.outcome)}" + (
+        " (made by somebody else)" if delivery.adopted == "foreign" else ""
+    )
+    output.show(
+        pairs(
+            title,
+            [
+                ("image", f"{delivery.image_name}  {delivery.image_id}"),
+                ("status", f"{delivery.status} (Normal in the console)" if delivery.status == "active" else delivery.status),
+                ("doubtful", delivery.doubtful),
+                ("backup", f"{delivery.backup_id}, of {delivery.server_name}" if delivery.server_name else delivery.backup_id),
+                ("image job", delivery.job_id),
+                ("shared with", ", ".join(delivery.shared_with)),
+            ],
+        )
+    )
+    if delivery.launch:
+        show_launch(output, delivery.launch)
+    if delivery.steps:
+        steps = ", ".join(f"{one.step} {one.seconds:.0f} s ({one.requests})" for one in delivery.steps if one.requests)
+        output.show(f"{delivery.seconds:.0f} s and {delivery.requests} requests: {steps}")
+    output.show(
+        "A full-ECS image is never exported or copied; to have it elsewhere, copy the backup. Its backup stays as long as it does."
+    )
+
+
+def show_launch(output: Output, launch: LaunchDelivery) -> None:
+    """A launch for people, with what each probe said."""
+    words = {"made": "launched", "adopted": "was there already, adopted", "partly": "is there, but did not answer every probe"}
+    rows = [
+        ("server", f"{', '.join(launch.server_names)}  {', '.join(launch.server_ids)}"),
+        ("addresses", ", ".join(launch.addresses)),
+        ("launch id", f"{launch.launch_id} (remove it with `b2i teardown {launch.launch_id}`)"),
+    ]
+    rows += [(f"probe {one.probe}", f"{'ok' if one.ok else 'NO'}: {one.answer} ({one.seconds:.0f} s)") for one in launch.probes]
+    if not launch.probed:
+        rows.append(("probes", "not probed: the order asks for none, ACTIVE is all the proof"))
+    output.show(pairs(f"Server {words.get(launch.outcome, launch.outcome)}", rows))

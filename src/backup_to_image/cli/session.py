@@ -1,0 +1,109 @@
+"""From a command's arguments to a connected cloud and back to an exit code: the frame around every command that talks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from backup_to_image.cli.options import Options
+from backup_to_image.cli.output import Output
+from backup_to_image.errors import B2iError, UsageError
+from backup_to_image.journal import Journal
+from backup_to_image.otc import Cloud, Exchange, read_clouds
+from backup_to_image.settings import Settings, read_settings
+from backup_to_image.steps.context import Context
+
+__all__ = ["connected", "perform"]
+
+Work = Callable[[Output], Awaitable[int]]
+
+
+def perform(options: Options, work: Work, *, blank: dict[str, Any] | None = None) -> int:
+    """Run one command's work; whatever goes wrong is told in plain words, and as JSON where asked, with the right exit code.
+
+    `blank` are the keys that the command's JSON always has. SIGINT and SIGTERM end the work in order: 130 and 143.
+    """
+    output = Output(json=options.json, quiet=options.quiet, blank=blank or {})
+    level = {0: logging.WARNING, 1: logging.INFO}.get(options.verbose, logging.DEBUG)
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stopped: list[signal.Signals] = []
+    try:
+        return asyncio.run(_until_signal(work, output, stopped))
+    except B2iError as error:
+        output.failed(error)
+        return error.exit_code
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        name = stopped[0] if stopped else signal.SIGINT
+        output.interrupted(name.name)
+        return 128 + name
+
+
+async def _until_signal(work: Work, output: Output, stopped: list[signal.Signals]) -> int:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work(output))
+
+    def stop(name: signal.Signals) -> None:
+        stopped.append(name)
+        task.cancel()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError, ValueError):  # not in the main thread: then nobody sends us signals
+            loop.add_signal_handler(name, stop, name)
+    return await task
+
+
+@asynccontextmanager
+async def connected(options: Options, output: Output, *, cloud_name: str | None = None) -> AsyncGenerator[Context]:
+    """Settings read, journal writable, logged in: a Context that is closed afterwards.
+
+    Raises UsageError with every mistake of clouds.yaml, b2i.yaml and the environment; LoginRefused; JournalError.
+    """
+    settings, problems = _settings(options)
+    try:
+        credentials, warnings = read_clouds(
+            options.cloud or cloud_name, environ=os.environ, cwd=Path.cwd(), region=options.region
+        )
+    except UsageError as error:
+        problems += error.problems
+        raise UsageError(problems, action=error.action) from None
+    if problems:
+        raise UsageError(problems)
+    for warning in warnings:
+        output.note(warning)
+    with contextlib.ExitStack() as files:
+        trace = _tracer(options.trace, files) if options.trace else None
+        async with Cloud.connect(credentials, trace=trace) as cloud:
+            project = await cloud.login()
+            journal = Journal.open(settings.journal_folder(os.environ), clock=cloud.clock)
+            output.say(f"project {project.name or project.id} in {cloud.region or 'its region'}")
+            yield Context(cloud, journal, settings, tell=output.say)
+
+
+def _settings(options: Options) -> tuple[Settings, list[str]]:
+    try:
+        return read_settings(options.config), []
+    except UsageError as error:
+        return Settings(), [f"{problem} {error.action}".strip() for problem in error.problems]
+
+
+def _tracer(path: str, files: contextlib.ExitStack) -> Callable[[Exchange], None]:
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise UsageError(f"--trace {path}: {error.strerror or error}.") from None
+    file = files.enter_context(os.fdopen(descriptor, "a", encoding="utf-8"))
+
+    def write(exchange: Exchange) -> None:
+        file.write(json.dumps(exchange.model_dump(mode="json")) + "\n")
+        file.flush()
+
+    return write

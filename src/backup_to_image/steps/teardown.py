@@ -1,0 +1,182 @@
+"""Take a launch down again: its servers, their disks and addresses, and the proof that nothing is left."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import datetime, timedelta
+
+from backup_to_image.errors import CloudError, NotFound, StillRunning, UsageError
+from backup_to_image.journal import Record
+from backup_to_image.lease import Lease, hold
+from backup_to_image.model import Disk, Server, Teardown, Value
+from backup_to_image.steps.context import Context, until
+from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG
+from backup_to_image.waiting import passes
+
+__all__ = ["Found", "find_launch", "tear_down"]
+
+_LOOK_EVERY = 3.0
+_IDS_AT_A_TIME = 60
+"""What one disk list can be asked for (EVS api-ref, listVolumesDetail)."""
+
+
+class Found(Value):
+    """What a launch id stands for right now."""
+
+    launch_id: str
+    servers: tuple[Server, ...]
+    drill: bool
+    noted: Record | None = None
+
+    @property
+    def name(self) -> str:
+        """What the operator confirms: the servers' common name, without the number that a count adds."""
+        names = [server.name for server in self.servers]
+        return names[0].rsplit("-", 1)[0] if len(names) > 1 else names[0] if names else ""
+
+
+async def find_launch(launch_id: str, ctx: Context) -> Found:
+    """The servers that carry this launch's mark and lie in our project. Raises UsageError for what cannot be a launch id."""
+    if len(launch_id) != 12 or any(char not in "0123456789abcdef" for char in launch_id):
+        raise UsageError(
+            f"{launch_id!r} is no launch id (12 hex digits).", action="`b2i launch` prints it, and the server's tag tells."
+        )
+    servers: list[Server] = []
+    drill = False
+    async for server in ctx.cloud.servers.list():
+        if server.tags.get(DRILL_TAG) == launch_id:
+            drill = True
+            servers.append(server)
+        elif server.tags.get(LAUNCH_TAG) == launch_id:
+            servers.append(server)
+    noted = next(
+        (one for one in ctx.journal.records("launch") if (one.project_id, one.mark) == (ctx.project_id, launch_id)), None
+    )
+    return Found(launch_id=launch_id, servers=tuple(servers), drill=drill, noted=noted)
+
+
+async def tear_down(found: Found, ctx: Context, *, deadline: datetime | None = None) -> Teardown:
+    """Remove the servers of this launch with their disks and addresses, and look that nothing is left.
+
+    Safe to repeat: what is gone counts as done. Only what carries the launch's mark is removed, and the disks and addresses that
+    hang on it. Raises StillRunning at the deadline, naming what is left.
+    """
+    deadline = deadline or ctx.deadline(timedelta(minutes=20))
+    async with hold(ctx.journal, "teardown", ctx.project_id, found.launch_id, deadline=deadline) as lease:
+        disks, addresses = await _belongings(found, ctx)
+        if found.servers:
+            await _delete_servers(found, ctx, lease, deadline)
+        left = (*await _delete_disks(disks, ctx, lease, deadline), *await _release(addresses, ctx, lease, deadline))
+        if found.noted and not left:
+            ctx.journal.write(found.noted.model_copy(update={"state": "gone"}))
+    ctx.tell(f"launch {found.launch_id}: {'nothing is left' if not left else 'left behind: ' + ', '.join(left)}")
+    return Teardown(
+        launch_id=found.launch_id,
+        servers=tuple(server.id for server in found.servers),
+        disks=disks,
+        public_ips=addresses,
+        left_behind=left,
+    )
+
+
+async def _belongings(found: Found, ctx: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The disks and addresses that hang on the servers, written down before the servers go: afterwards nothing tells."""
+    noted = ctx.journal.read("teardown", ctx.project_id, found.launch_id)
+    disks = dict.fromkeys(noted.ids("disks") if noted else ())
+    addresses = dict.fromkeys(noted.ids("addresses") if noted else ())
+    if found.servers:
+        disks |= dict.fromkeys(disk.id for server in found.servers for disk in server.disks)
+        ports = {address.port_id for server in found.servers for address in server.addresses if address.port_id}
+        floating = {address.ip for server in found.servers for address in server.addresses if address.floating}
+        for ip in await ctx.cloud.public_ips.list():
+            if ip.address in floating or (ip.port_id and ip.port_id in ports):
+                addresses[ip.id] = None
+        ctx.journal.write(
+            Record(
+                kind="teardown",
+                project_id=ctx.project_id,
+                name=found.launch_id,
+                state="intent",
+                written_at=ctx.clock.now(),
+                facts={"disks": list(disks), "addresses": list(addresses)},
+            )
+        )
+    return tuple(disks), tuple(addresses)
+
+
+async def _delete_servers(found: Found, ctx: Context, lease: Lease, deadline: datetime) -> None:
+    names = ", ".join(server.name for server in found.servers)
+    ctx.tell(f"deleting {names} with disks and addresses, {until(deadline)}")
+    there = [server.id for server in found.servers]
+    asked = False
+    while there:
+        lease.check()
+        if not asked:
+            asked = await _ask(ctx.cloud.servers.delete(there), ctx, what=names, deadline=deadline)
+        await ctx.clock.sleep(_LOOK_EVERY)
+        there = [server_id for server_id in there if await _exists(server_id, ctx)]
+        if there and ctx.clock.now() >= deadline:
+            raise StillRunning("The teardown", last_seen=f"left: {names}", deadline=deadline, handle={"server": ", ".join(there)})
+
+
+async def _delete_disks(ids: tuple[str, ...], ctx: Context, lease: Lease, deadline: datetime) -> tuple[str, ...]:
+    """Delete the disks that outlived their servers; returns those that are still there at the deadline.
+
+    Only disks that hang on nothing are touched: one that somebody has attached elsewhere meanwhile is his.
+    """
+    while True:
+        there = [disk for disk in await _disks(ids, ctx) if not disk.server_ids]
+        if not there:
+            return ()
+        lease.check()
+        for disk in there:
+            if disk.status in {"available", "error", "error_deleting", "error_restoring", "error_extending"}:
+                await _ask(ctx.cloud.disks.delete(disk.id), ctx, what=f"disk {disk.id}", deadline=deadline)
+        if ctx.clock.now() >= deadline:
+            return tuple(f"disk {disk.id} ({disk.status})" for disk in there)
+        await ctx.clock.sleep(_LOOK_EVERY)
+
+
+async def _release(ids: tuple[str, ...], ctx: Context, lease: Lease, deadline: datetime) -> tuple[str, ...]:
+    """Release the addresses that outlived their servers; one that is bound to something else by now is left alone."""
+    while True:
+        there = [ip for ip in await ctx.cloud.public_ips.list() if ip.id in ids and not ip.port_id]
+        if not there:
+            return ()
+        lease.check()
+        for ip in there:
+            await _ask(ctx.cloud.public_ips.delete(ip.id), ctx, what=f"address {ip.address}", deadline=deadline)
+        if ctx.clock.now() >= deadline:
+            return tuple(f"address {ip.address} ({ip.status})" for ip in there)
+        await ctx.clock.sleep(_LOOK_EVERY)
+
+
+async def _ask(request: Awaitable[object], ctx: Context, *, what: str, deadline: datetime) -> bool:
+    """Ask for a deletion. True: taken, or already gone; False: not now, so ask again. Lasting refusals are raised."""
+    try:
+        await request
+    except NotFound:
+        return True
+    except CloudError as error:
+        if not passes(error) or ctx.clock.now() >= deadline:
+            raise
+        ctx.tell(f"{what}: {error.message} Asking again, {until(deadline)}")
+        return False
+    return True
+
+
+async def _disks(ids: tuple[str, ...], ctx: Context) -> list[Disk]:
+    found: list[Disk] = []
+    for start in range(0, len(ids), _IDS_AT_A_TIME):
+        found += [disk async for disk in ctx.cloud.disks.list(ids=ids[start : start + _IDS_AT_A_TIME])]
+    return found
+
+
+async def _exists(server_id: str, ctx: Context) -> bool:
+    try:
+        server = await ctx.cloud.servers.find(server_id)
+    except CloudError as error:
+        if not passes(error):
+            raise
+        return True
+    return server is not None and server.status != "DELETED"
