@@ -35,6 +35,7 @@ How a service is written (iam.py is the smallest, ims.py the model)
     malformed: `(operation, problem) -> Refusal`: the service's own code for a request that does not fit the contract.
     faults with stage "effect" reach the handler as `call.struck.get("source-started")` (their parameters, or None).
     switches: `cloud.switches["refusals"]`.
+    living: an async context manager, entered with the cloud while the region is served (guests that listen); never needed to answer.
     discovery: GET path -> version document, where OpenStack's clients look for one.
 """
 

@@ -1,4 +1,4 @@
-"""Elastic Cloud Server: finding servers and what they need; launching and what comes after have modules of their own (BEHAVIOUR.md 11)."""
+"""Elastic Cloud Server: finding servers and what they need; launching and what follows stand in ecs_launch and ecs_power."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from . import ecs_jobs, ecs_launch, ecs_power, jobs
 from .cloud import Cloud
+from .ecs_native import DISCOVERY, HELPERS
 from .ecs_order import SOLD, flavor_state, used_quota
 from .ecs_view import console_log, find, server_body, visible
 from .routing import Operation
@@ -270,5 +271,7 @@ SERVICE = Service(
         "listKeypairs": list_keypairs,
     },
     malformed=malformed,
+    discovery=DISCOVERY,
+    helpers=HELPERS,
     transitions={ecs_jobs.KIND: jobs.runner({"createServer": ecs_launch.WORK, **ecs_power.WORK}), "server": ecs_launch.move_on},
 )

@@ -32,7 +32,7 @@ def _sees(cloud: Cloud, image: Doc, project: str) -> bool:
 
 
 def backup_behind(cloud: Cloud, image: Doc) -> Doc | None:
-    """The backup behind a full-ECS image, None for other images; Ecs.0034 when it is gone, Ecs.0048 when it cannot be used now."""
+    """The backup behind a full-ECS image, None for other images; Ecs.0034 when it is gone, Ecs.0048 when not usable now."""
     if not image.get("whole"):
         return None
     backup = cloud.get("backup", image["backup_id"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from .cloud import Cloud
 from .faults import Faults
 from .front import Front
 from .seeding import sow
+from .services import services
 from .store import Store
 from .switches import Switches
 from .wire import ConnectionCut, Doc
@@ -93,6 +95,15 @@ class Emulator:
         """Hang up every guest and close the state; to be called in the loop that served."""
         await self.cloud.guests.aclose()
         self.close()
+
+    @asynccontextmanager
+    async def living(self) -> AsyncIterator[None]:
+        """While inside, launched servers really listen on their addresses; `serve` enters it, tests may."""
+        async with AsyncExitStack() as stack:
+            for service in services().values():
+                if service.living is not None:
+                    await stack.enter_async_context(service.living(self.cloud))
+            yield
 
     def close(self) -> None:
         """Write what is left and let go of the state file."""

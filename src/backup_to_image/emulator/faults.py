@@ -25,7 +25,16 @@ __all__ = ["CATALOGUE", "Armed", "Fault", "Faults"]
 # the answer suffers. standing: no request is struck; it holds as long as it is armed.
 Stage = Literal["before", "effect", "after", "standing"]
 
-_JOBS = ("createWholeImage", "batchAddImageMembers", "batchUpdateImageMembers", "batchDeleteImageMembers", "createServers", "deleteServers", "changeOs", "deleteVolume")  # fmt: skip
+_JOBS = (
+    "createWholeImage",
+    "batchAddImageMembers",
+    "batchUpdateImageMembers",
+    "batchDeleteImageMembers",
+    "createServers",
+    "deleteServers",
+    "changeOs",
+    "deleteVolume",
+)
 _LISTS = ("listBackups", "listCloudImages", "listImages", "listServersDetail", "listVaults", "listVolumesDetail", "listPublicIps")
 
 
@@ -47,34 +56,119 @@ CATALOGUE: dict[str, Fault] = {
         Fault("reset-before", "before", "the connection is cut before anything happens"),
         Fault("throttled-429", "before", "429 in the service's words; retry_after adds that header", (), {"retry_after": None}),
         Fault("img-0060", "before", "400 IMG.0060, too many tasks", ("createWholeImage",)),
-        Fault("error-500", "before", "500 in the service's words; with effect true the call is carried out first", (), {"effect": False}),
-        Fault("html-502", "before", "502 and a page of HTML; with effect true the call is carried out first", (), {"effect": False}),
+        Fault(
+            "error-500",
+            "before",
+            "500 in the service's words; with effect true the call is carried out first",
+            (),
+            {"effect": False},
+        ),
+        Fault(
+            "html-502", "before", "502 and a page of HTML; with effect true the call is carried out first", (), {"effect": False}
+        ),
         Fault("error-503", "before", "503 without a body; with effect true the call is carried out first", (), {"effect": False}),
         Fault("flow-202", "before", "202 with Common.0024: nothing was started", ("createServers",)),
         Fault("slow", "before", "the call is taken up only after so many seconds", (), {"seconds": 20.0}),
         Fault("hold", "after", "the effect happens, the answer waits so many seconds (time for a kill)", (), {"seconds": 30.0}),
         Fault("truncated-json", "after", "200, and the JSON ends in the middle"),
         Fault("unknown-fields", "after", "objects of the answer carry fields that no page names"),
-        Fault("unknown-enum", "after", "every value of that field in the answer is one that no page names", (), {"field": "status", "value": "reticulating"}),
+        Fault(
+            "unknown-enum",
+            "after",
+            "every value of that field in the answer is one that no page names",
+            (),
+            {"field": "status", "value": "reticulating"},
+        ),
         Fault("token-expired", "before", "the caller's token ends, and the call is answered accordingly"),
-        Fault("late-listing", "standing", "what was made in the last seconds (at speed 1) is not listed yet", (), {"seconds": 60.0}),
+        Fault(
+            "late-listing", "standing", "what was made in the last seconds (at speed 1) is not listed yet", (), {"seconds": 60.0}
+        ),
         Fault("doubled-page", "after", "a list shows its last entry twice", _LISTS),
-        Fault("shifting-page", "after", "the list moved between two pages: the second begins with the last entry of the first", _LISTS),
-        Fault("job-fails", "effect", "the job of this call ends in FAIL with that code and reason", _JOBS, {"code": None, "reason": "the task failed"}),
-        Fault("image-killed", "effect", "the image of this call ends as killed, its job in FAIL", ("createWholeImage",), {"code": "IMG.0061", "reason": "internal trouble"}),
-        Fault("job-stuck", "effect", "the job of this call goes on for ever, or so many more seconds (at speed 1)", _JOBS, {"seconds": None}),
-        Fault("success-before-active", "effect", "the job says SUCCESS so many seconds (at speed 1) before the image is active", ("createWholeImage",), {"seconds": 30.0}),
+        Fault(
+            "shifting-page",
+            "after",
+            "the list moved between two pages: the second begins with the last entry of the first",
+            _LISTS,
+        ),
+        Fault(
+            "job-fails",
+            "effect",
+            "the job of this call ends in FAIL with that code and reason",
+            _JOBS,
+            {"code": None, "reason": "the task failed"},
+        ),
+        Fault(
+            "image-killed",
+            "effect",
+            "the image of this call ends as killed, its job in FAIL",
+            ("createWholeImage",),
+            {"code": "IMG.0061", "reason": "internal trouble"},
+        ),
+        Fault(
+            "job-stuck",
+            "effect",
+            "the job of this call goes on for ever, or so many more seconds (at speed 1)",
+            _JOBS,
+            {"seconds": None},
+        ),
+        Fault(
+            "success-before-active",
+            "effect",
+            "the job says SUCCESS so many seconds (at speed 1) before the image is active",
+            ("createWholeImage",),
+            {"seconds": 30.0},
+        ),
         Fault("source-started", "effect", "the stopped source server is started while its image is made", ("createWholeImage",)),
-        Fault("vault-full", "effect", "the vault named in the call (or every vault of the caller) is full", ("createCheckpoint", "batchUpdateImageMembers", "updateImageMember", "updateBackupMember", "createWholeImage")),
-        Fault("quota-gone", "effect", "the caller's quota of what the call makes is used up by others", ("createWholeImage", "createServers")),
+        Fault(
+            "vault-full",
+            "effect",
+            "the vault named in the call (or every vault of the caller) is full",
+            ("createCheckpoint", "batchUpdateImageMembers", "updateImageMember", "updateBackupMember", "createWholeImage"),
+        ),
+        Fault(
+            "quota-gone",
+            "effect",
+            "the caller's quota of what the call makes is used up by others",
+            ("createWholeImage", "createServers"),
+        ),
         Fault("delete-ignored", "effect", "the answer is 204, and the image stays", ("deleteImage",)),
-        Fault("backup-fails", "effect", "the backups of this call end in error, the restore point too", ("createCheckpoint",), {"code": "BackupService.7101", "reason": "server state forbids a backup"}),
-        Fault("leftovers", "effect", "the creation fails and is not rolled back whole; leave: any of system_disk, data_disks, eip, server (in ERROR)", ("createServers",), {"code": "Ecs.0405", "leave": ["data_disks"]}),
-        Fault("one-fails", "effect", "of several servers ordered at once the last one is not made; the job ends in FAIL", ("createServers",), {"code": "Ecs.0219"}),
-        Fault("guest-silent", "effect", "the server becomes ACTIVE and its guest has this profile: dead (never boots), ssh-only, sick", ("createServers",), {"profile": "dead"}),
-        Fault("clock-skew", "standing", "the cloud's clock is so many seconds ahead of (or, negative, behind) everybody's", (), {"seconds": 3600.0}),
+        Fault(
+            "backup-fails",
+            "effect",
+            "the backups of this call end in error, the restore point too",
+            ("createCheckpoint",),
+            {"code": "BackupService.7101", "reason": "server state forbids a backup"},
+        ),
+        Fault(
+            "leftovers",
+            "effect",
+            "the creation fails and is not rolled back whole; leave: any of system_disk, data_disks, eip, server (in ERROR)",
+            ("createServers",),
+            {"code": "Ecs.0405", "leave": ["data_disks"]},
+        ),
+        Fault(
+            "one-fails",
+            "effect",
+            "of several servers ordered at once the last one is not made; the job ends in FAIL",
+            ("createServers",),
+            {"code": "Ecs.0219"},
+        ),
+        Fault(
+            "guest-silent",
+            "effect",
+            "the server becomes ACTIVE and its guest has this profile: dead (never boots), ssh-only, sick",
+            ("createServers",),
+            {"profile": "dead"},
+        ),
+        Fault(
+            "clock-skew",
+            "standing",
+            "the cloud's clock is so many seconds ahead of (or, negative, behind) everybody's",
+            (),
+            {"seconds": 3600.0},
+        ),
     )
-}  # fmt: skip
+}
 
 
 @dataclass(slots=True)

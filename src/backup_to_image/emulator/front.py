@@ -11,15 +11,16 @@ import logging
 from collections import deque
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 from . import control
 from .auth import authenticate, fingerprint, require_rights
 from .cloud import Cloud
-from .routing import Operation, Router
+from .routing import Operation, Router, fit, operations
 from .services import Service, services
 from .store import timestamp
 from .strikes import afterwards, cut_short
-from .wire import Answer, Call, Caller, ConnectionCut, Doc, Problem, Refusal, error_body
+from .wire import Answer, Call, ConnectionCut, Doc, Problem, Refusal, error_body
 
 __all__ = ["Front"]
 
@@ -96,6 +97,8 @@ class Front:
             discovery = services()[served_by].discovery.get(path.rstrip("/") or "/") if served_by in services() else None
             if discovery is not None and method in {"GET", "HEAD"}:
                 return Answer(300 if path == "/" else 200, discovery(self._cloud, origin))
+            if (helped := self._help(served_by, raw, headers)) is not None:
+                return helped
             if known:
                 return _refused(served_by, Refusal(405, "APIGW.0101", f"{method} is not allowed here"))
             return _refused(served_by, Refusal(404, "APIGW.0101", "the API does not exist"))
@@ -112,6 +115,23 @@ class Front:
         self._cloud.store.commit()
         await self._cloud.guests.settle()
         return await afterwards(self._cloud, call, answer, struck)
+
+    def _help(self, served_by: str, raw: tuple[str, str, str, bytes], headers: dict[str, str]) -> Answer | None:
+        """A read that the contract does not name and that OpenStack's own clients cannot do without; None where there is none."""
+        service = services().get(served_by)
+        if service is None or raw[0] != "GET":
+            return None
+        given = tuple(raw[1].strip("/").split("/"))
+        for template, helper in service.helpers.items():
+            values = fit(tuple(template.strip("/").split("/")), given)
+            if values is None:
+                continue
+            try:
+                caller = authenticate(self._cloud, operations()["listServersDetail"], served_by, values, headers, raw)
+                return helper(self._cloud, caller.project_id or "", values, dict(parse_qsl(raw[2])))
+            except Refusal as refusal:
+                return _refused(served_by, refusal)
+        return None
 
     def _handle(self, service: Service, call: Call, raw: tuple[str, str, str, bytes]) -> Answer:
         operation = call.operation
@@ -141,7 +161,9 @@ class Front:
             raise service.malformed(operation, query)
         body = operation.read_body(raw[3], call.headers.get("content-type", ""))
         if isinstance(body, Problem):
-            raise service.malformed(operation, body)
+            if not service.admits(operation, body):
+                raise service.malformed(operation, body)
+            body = body.value
         call.query, call.body = query, body
 
     def _project(self, headers: dict[str, str]) -> str | None:

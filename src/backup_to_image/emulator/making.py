@@ -44,7 +44,17 @@ def backup_seconds(server: Doc, volumes: list[Doc]) -> float:
     return _BACKUP_SECONDS * _weight(sum(volume["size"] for volume in volumes), server["id"])
 
 
-def backup_document(server: Doc, volumes: list[Doc], vault: Doc, *, name: str, created_at: str, checkpoint_id: str, automatic: bool, new_id: NewId = random_id) -> Doc:  # fmt: skip
+def backup_document(
+    server: Doc,
+    volumes: list[Doc],
+    vault: Doc,
+    *,
+    name: str,
+    created_at: str,
+    checkpoint_id: str,
+    automatic: bool,
+    new_id: NewId = random_id,
+) -> Doc:
     """An available backup of a server's disks (a subset where some are left out)."""
     disks: list[Doc] = [
         {

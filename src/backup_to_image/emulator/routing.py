@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from ..contract import openapi
 from .wire import Doc, Problem
 
-__all__ = ["PORT_ORDER", "Operation", "Router", "operations"]
+__all__ = ["PORT_ORDER", "Operation", "Router", "fit", "operations"]
 
 # The order of the ports (DESIGN, section 3): the first is IAM, the others follow.
 PORT_ORDER = ("iam", "ims", "ecs", "cbr", "vpc", "evs", "eip")
@@ -118,7 +118,7 @@ class Operation:
             return Problem("body", "", "json", f"body is not JSON: {reason}")
         for error in self.body.iter_errors(value):
             name = "/".join(str(part) for part in error.absolute_path)
-            return Problem("body", name, str(error.validator), f"{name or 'body'}: {error.message[:200]}")
+            return Problem("body", name, str(error.validator), f"{name or 'body'}: {error.message[:200]}", value)
         return value
 
 
@@ -214,7 +214,7 @@ class Router:
         given = tuple(path.strip("/").split("/"))
         other_method = False
         for operation in self._tables[service].get(len(given), []):
-            values = _fit(operation.segments, given)
+            values = fit(operation.segments, given)
             if values is None:
                 continue
             if operation.method == method:
@@ -223,7 +223,10 @@ class Router:
         return None, {}, other_method
 
 
-def _fit(segments: tuple[str, ...], given: tuple[str, ...]) -> dict[str, str] | None:
+def fit(segments: tuple[str, ...], given: tuple[str, ...]) -> dict[str, str] | None:
+    """The path parameters of a template in a path, both split at slashes; None where they do not fit."""
+    if len(segments) != len(given):
+        return None
     values: dict[str, str] = {}
     for segment, value in zip(segments, given, strict=True):
         if segment.startswith("{"):

@@ -5,17 +5,22 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from .cloud import Cloud, Transition
 from .routing import PORT_ORDER, Operation
 from .wire import Answer, Call, Doc, Problem, Refusal
 
-__all__ = ["Handler", "Malformed", "Service", "services"]
+__all__ = ["Handler", "Helper", "Malformed", "Service", "services"]
 
 # Carries out one operation: changes the cloud through save, new and remove, and answers, or raises a Refusal before it changes anything.
 Handler = Callable[[Cloud, Call], Answer]
+
+# Answers a GET beside the contract: cloud, the caller's project, path parameters, query.
+Helper = Callable[[Cloud, str, dict[str, str], dict[str, str]], Answer]
 
 # Puts a request that does not fit the contract into the service's own words. The Doc is the raw body where it was readable JSON.
 Malformed = Callable[[Operation, Problem], Refusal]
@@ -29,7 +34,12 @@ class Service:
     routes: dict[str, Handler]
     malformed: Malformed
     transitions: dict[str, Transition] = field(default_factory=dict[str, Transition])
+    # What goes on beside the requests while the region is served, like guests that listen; entered by Emulator.living.
+    living: Callable[[Cloud], AbstractAsyncContextManager[Any]] | None = None
+    # Bodies that the contract leaves out although the real service takes them up, and answers in its own way.
+    admits: Callable[[Operation, Problem], bool] = lambda operation, problem: False  # noqa: ARG005 - the common case
     discovery: dict[str, Callable[[Cloud, str], Doc]] = field(default_factory=dict[str, Callable[[Cloud, str], Doc]])
+    helpers: dict[str, Helper] = field(default_factory=dict[str, Helper])  # path templates that ready-made clients need beside it
 
 
 @cache

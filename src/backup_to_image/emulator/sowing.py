@@ -173,7 +173,15 @@ class Sower:
         self.named[name] = {}
         old = self.before(timedelta(days=800))
         if project.get("networks"):
-            default = {"id": stable_id("security-group", name, "default"), "project": owner, "name": "default", "description": "Default security group", "vpc_id": None, "isolated": False, "created_at": old}
+            default = {
+                "id": stable_id("security-group", name, "default"),
+                "project": owner,
+                "name": "default",
+                "description": "Default security group",
+                "vpc_id": None,
+                "isolated": False,
+                "created_at": old,
+            }
             self.named[name]["security-group/default"] = self.cloud.new("security-group", default)
         for network in project.get("networks", []):
             vpc = {

@@ -115,13 +115,22 @@ class History:
             latest -= timedelta(days=1)
         return latest - timedelta(days=nights_ago)
 
-    def _backup(self, server: Doc, vault: Doc, made: Any, names: tuple[str, ...], *, automatic: bool, volumes: list[Doc] | None = None) -> Doc:  # fmt: skip
+    def _backup(
+        self, server: Doc, vault: Doc, made: Any, names: tuple[str, ...], *, automatic: bool, volumes: list[Doc] | None = None
+    ) -> Doc:
         disks = volumes if volumes is not None else [self.cloud.get("volume", identity) or {} for identity in server["volumes"]]
         new_id = _ids("backup", *names)
         prefix = "autobk" if automatic else "manualbk"
         return backup_document(
-            server, disks, vault, name=f"{prefix}_{new_id('name')[:4]}", created_at=timestamp(made), checkpoint_id=new_id("checkpoint"), automatic=automatic, new_id=new_id
-        )  # fmt: skip
+            server,
+            disks,
+            vault,
+            name=f"{prefix}_{new_id('name')[:4]}",
+            created_at=timestamp(made),
+            checkpoint_id=new_id("checkpoint"),
+            automatic=automatic,
+            new_id=new_id,
+        )
 
     def _keep(self, backup: Doc, vault: Doc) -> Doc:
         self.cloud.new(
@@ -170,7 +179,13 @@ class History:
                 raise self.seed.mistake((*place, "disk"), f"server {server['name']} has {len(volumes)} disks, counted from 0")
             disk = backup["disks"][given["disk"]]
             volume = volumes[given["disk"]]
-            backup.update(resource_type="OS::Cinder::Volume", resource_id=volume["id"], resource_name=volume["name"], size=volume["size"], disks=[disk])  # fmt: skip
+            backup.update(
+                resource_type="OS::Cinder::Volume",
+                resource_id=volume["id"],
+                resource_name=volume["name"],
+                size=volume["size"],
+                disks=[disk],
+            )
         self._keep(backup, vault)
         if "image" in given:
             self._image(backup, f"{server['name']}-{backup['id'][:8]}", given["image"])

@@ -55,7 +55,16 @@ def device_name(position: int) -> str:
 
 def quota(cloud: Cloud, project: str) -> Doc:
     """The project's limits."""
-    return cloud.get("quota", project) or {"id": project, "images": 50, "instances": 100, "cores": 400, "ram": 1_600_000, "volumes": 400, "gigabytes": 100_000, "eips": 20}  # fmt: skip
+    return cloud.get("quota", project) or {
+        "id": project,
+        "images": 50,
+        "instances": 100,
+        "cores": 400,
+        "ram": 1_600_000,
+        "volumes": 400,
+        "gigabytes": 100_000,
+        "eips": 20,
+    }
 
 
 def backup_of_child(cloud: Cloud, child_id: str) -> tuple[Doc, Doc] | None:

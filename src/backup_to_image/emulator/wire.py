@@ -31,17 +31,18 @@ class Answer:
     media_type: str = "application/json"
 
 
-class Refusal(Exception):  # noqa: N818 - the services refuse; an error would be ours
+class Refusal(Exception):
     """A coded no. The shape of its body is the business of the service: raise it with status, code and words."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, body: Any = None) -> None:
         super().__init__(f"{status} {code}: {message}")
+        self.body = body  # only where it is not the service's usual shape
         self.status = status
         self.code = code
         self.message = message
 
 
-class ConnectionCut(Exception):  # noqa: N818 - an event on the wire
+class ConnectionCut(Exception):
     """The peer hangs up without a word: raised through the ASGI server, which closes the connection."""
 
 
@@ -63,6 +64,7 @@ class Problem:
     name: str
     rule: str
     message: str
+    value: Any = None  # the whole body, where it was JSON
 
 
 @dataclass(slots=True)
@@ -90,6 +92,8 @@ class Call:
 def error_body(service: str, refusal: Refusal) -> Any:
     """The refusal in the shape of that service (BEHAVIOUR.md, section 3)."""
     code, message = refusal.code, refusal.message
+    if refusal.body is not None:
+        return refusal.body
     if code.startswith("APIGW."):
         return {"error_code": code, "error_msg": message, "request_id": uuid.uuid4().hex}
     if service == "cbr":
