@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from backup_to_image.doctor import cbr, ecs, gate, ims, net
-from backup_to_image.doctor.rows import Group, Row
+from backup_to_image.doctor.tables import table
 from backup_to_image.errors import ErrorClass
 from backup_to_image.model import Value
 
 __all__ = ["Diagnosis", "diagnose", "known_codes"]
-
-_TABLE: dict[str, Row] = {**ims.ROWS, **cbr.ROWS, **ecs.ROWS, **net.ROWS, **gate.ROWS}
-_BY_LOWER = {code.lower(): code for code in _TABLE}
 
 
 class Diagnosis(Value):
@@ -23,54 +19,67 @@ class Diagnosis(Value):
     group: str | None = None
 
 
+_REFUSES = Diagnosis(
+    code=None,
+    cause="The cloud refuses this request.",
+    action="Read the cloud's words; sending the same again will not help.",
+    error_class=ErrorClass.PERMANENT,
+)
+_TROUBLE = Diagnosis(
+    code=None,
+    cause="The service has trouble.",
+    action="Try again in some minutes; then report it with the request id.",
+    error_class=ErrorClass.UNCLEAR,
+)
+_UNKNOWN = Diagnosis(
+    code=None,
+    cause="This code is in no table.",
+    action="Read the cloud's words; report the code if it repeats.",
+    error_class=ErrorClass.UNCLEAR,
+)
+_BY_STATUS = {
+    401: Diagnosis(
+        code=None,
+        cause="The log-in or token was not taken.",
+        action="Check user, password, account and project.",
+        error_class=ErrorClass.CONFIGURE,
+    ),
+    403: Diagnosis(
+        code=None,
+        cause="The rights do not suffice.",
+        action="Have the role granted to this user; `b2i doctor` shows which is missing.",
+        error_class=ErrorClass.CONFIGURE,
+    ),
+    404: Diagnosis(
+        code=None,
+        cause="There is no such thing (any more), or the address is wrong.",
+        action="Check id, project and region.",
+        error_class=ErrorClass.PERMANENT,
+    ),
+    429: Diagnosis(
+        code=None,
+        cause="Too many requests at a time.",
+        action="Wait; this client slows down by itself.",
+        error_class=ErrorClass.WAIT,
+    ),
+}
+
+
 def known_codes() -> tuple[str, ...]:
     """Every code in the tables."""
-    return tuple(_TABLE)
+    return tuple(row.code for row in table().values())
 
 
 def diagnose(code: str | None, status: int | None = None) -> Diagnosis:
-    """Cause, action and class for a code of the cloud, or for an HTTP status where there is no known code."""
-    known = _BY_LOWER.get((code or "").strip().lower())
-    if known is None:
-        return _by_status(code, status)
-    error_class, cause, action = _TABLE[known]
-    if isinstance(action, Group):
-        return Diagnosis(code=known, cause=cause, action=action.action, error_class=error_class, group=action.name)
-    return Diagnosis(code=known, cause=cause, action=action, error_class=error_class)
+    """Cause, action and class for a code of the cloud, or for an HTTP status where there is no known code.
 
-
-def _by_status(code: str | None, status: int | None) -> Diagnosis:
-    """A code that no table knows, or none: a 4xx refuses for good, anything else is trouble of the service."""
-
-    def say(error_class: ErrorClass, cause: str, action: str) -> Diagnosis:
-        return Diagnosis(code=code, cause=cause, action=action, error_class=error_class)
-
-    match status:
-        case 401:
-            return say(ErrorClass.CONFIGURE, "The log-in or token was not taken.", "Check user, password, account and project.")
-        case 403:
-            return say(
-                ErrorClass.CONFIGURE,
-                "The rights do not suffice.",
-                "Have the role granted to this user; `b2i doctor` shows which.",
-            )
-        case 404:
-            return say(
-                ErrorClass.PERMANENT,
-                "There is no such thing (any more), or the address is wrong.",
-                "Check the id and the region.",
-            )
-        case 429:
-            return say(ErrorClass.WAIT, "Too many requests at a time.", "Wait; requests slow down by themselves.")
-        case int() if 400 <= status < 500:
-            return say(
-                ErrorClass.PERMANENT,
-                "The cloud refuses this request.",
-                "Read the cloud's words; sending the same again will not help.",
-            )
-        case int() if status >= 500:
-            return say(
-                ErrorClass.UNCLEAR, "The service has trouble.", "Try again in some minutes; then report it with the request id."
-            )
-        case _:
-            return say(ErrorClass.UNCLEAR, "This code is in no table.", "Read the cloud's words; report it if it repeats.")
+    A 4xx without a known code refuses for good, a 5xx is trouble of the service; nothing at all is unclear.
+    """
+    row = table().get((code or "").strip().lower())
+    if row:
+        return Diagnosis(code=row.code, cause=row.cause, action=row.action, error_class=row.error_class, group=row.group)
+    if status is None or status < 400:
+        found = _UNKNOWN
+    else:
+        found = _BY_STATUS.get(status) or (_REFUSES if status < 500 else _TROUBLE)
+    return found.model_copy(update={"code": code})

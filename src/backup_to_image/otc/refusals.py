@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from backup_to_image.clock import Clock
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import AlreadyUsed, ApiError, Denied, ErrorClass, NotFound, Throttled
+from backup_to_image.errors import AlreadyUsed, ApiError, Denied, NotFound, Throttled
 from backup_to_image.otc.calls import Call, Reply
 from backup_to_image.otc.wire import Body, part, parts, text
 
@@ -27,14 +27,24 @@ THROTTLED = frozenset({"IMG.0060", "IMG.0187", "Common.1503", "Common.0024", "IA
 TOKEN_REFUSED = frozenset(
     {
         *("IAM.0066", "IAM.0067", "Common.0013", "VPC.0008", "EVS.0002", "EVS.5401", "IMG.0030", "IMG.0087"),
-        *("BackupService.9998", "APIGW.0301", "APIGW.0302", "APIGW.0305", "APIGW.0307"),
+        *("BackupService.9998", "APIGW.0301", "APIGW.0307"),
     }
 )
 """What an ended token is called by each service, whatever the status (BEHAVIOUR.md 1.1). Checked before anything is done."""
 
 _DENIED = frozenset(
     {
-        *("IMG.0026", "IMG.0067", "IMG.0133", "IMG.0145", "IMG.0165", "BackupService.8600"),
+        *(
+            "IMG.0026",
+            "IMG.0067",
+            "IMG.0133",
+            "IMG.0145",
+            "IMG.0165",
+            "BackupService.8600",
+            "APIGW.0302",
+            "APIGW.0303",
+            "APIGW.0305",
+        ),
         *("Ecs.0003", "Ecs.0023", "Ecs.0066", "Ecs.0067", "Ecs.0068", "Ecs.0069", "Ecs.0070", "Ecs.0071", "Ecs.0110", "Pdp.0001"),
         *("Common.0018", "EVS.0001", "EVS.0003", "EVS.1027", "EVS.2056", "EVS.5403", "VPC.0007", "VPC.0010", "VPC.2201"),
     }
@@ -64,9 +74,10 @@ def refusal(call: Call, reply: Reply, clock: Clock) -> ApiError:
         kind = AlreadyUsed
     elif code in THROTTLED or (code is None and reply.status == 429):
         kind = Throttled
-    elif code in TOKEN_REFUSED or code in _DENIED or (code is None and reply.status in {401, 403}):
+    elif code in TOKEN_REFUSED or code in _DENIED or reply.status == 401 or (code is None and reply.status == 403):
         kind = Denied
-    elif code in _NOT_FOUND or (reply.status == 404 and diagnosis.error_class is ErrorClass.PERMANENT):
+    elif code in _NOT_FOUND or (reply.status == 404 and not (code or "").startswith("APIGW.")):
+        # The gateway's 404 is about the address: taken for a thing that is gone it would prove a deletion that never was.
         kind = NotFound
     return kind(
         operation=call.operation,
