@@ -1,4 +1,4 @@
-"""Native compute calls beside the contract, read only: what OpenStack's ready-made clients ask for before and while they list servers.
+"""Native compute calls beside the contract, read only: what OpenStack's clients ask for before and while they list servers.
 
 Nothing of this project calls them; they are here so that `openstack server list` shows the same servers as the ECS API.
 """
