@@ -74,9 +74,12 @@ class Images:
         created_after: datetime | None = None,
         visibility: Literal["public", "private", "shared"] | None = None,
         member_status: Literal["accepted", "rejected", "pending"] | None = None,
+        newest_first: bool = False,
         page_size: int = 500,
     ) -> AsyncIterator[Image]:
         """Images, each once, the oldest first, so that new ones appear at the end of a list that is being read.
+
+        `newest_first` is for readers that stop early.
 
         Own images are asked for with `owner`: `visibility="private"` leaves out those that are shared. `tag` is `key=value`, `name` is
         exact. Offers to this project: `visibility="shared", member_status="pending"`. Of up to 3 ids each is asked for by itself.
@@ -93,7 +96,7 @@ class Images:
             "member_status": member_status,
             "limit": str(page_size),
             "sort_key": "created_at",
-            "sort_dir": "asc",
+            "sort_dir": "desc" if newest_first else "asc",
         }
         if ids is not None and len(ids) <= _FEW:
             for ident in ids:

@@ -98,7 +98,7 @@ async def newest_images(backup: Backup, ctx: Context) -> tuple[list[Image], Imag
     seen: list[Image] = []
     oldest = backup.created_at - _CLOCK_SLACK if backup.created_at else None
     made: Image | None = None
-    async for image in ctx.cloud.images.list(whole=True, owner=ctx.project_id, page_size=_HISTORY):
+    async for image in ctx.cloud.images.list(whole=True, owner=ctx.project_id, newest_first=True, page_size=_HISTORY):
         seen.append(image)
         if image.backup_id == backup.id:
             made = image
