@@ -30,7 +30,9 @@ def test_the_wheel_holds_the_files_of_the_package_and_no_others(wheel: zipfile.Z
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert inside == {name for name in intended if "__pycache__" not in name}
     odd = {
-        name for name in inside if Path(name).suffix not in {".py", ".typed", ".yaml", ".json", ".md", ".sql", ".html", ".css"}
+        name
+        for name in inside
+        if Path(name).suffix not in {".py", ".typed", ".txt", ".yaml", ".json", ".md", ".sql", ".html", ".css"}
     }
     assert odd == set()
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
