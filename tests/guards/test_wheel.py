@@ -29,9 +29,8 @@ def test_the_wheel_holds_the_files_of_the_package_and_no_others(wheel: zipfile.Z
     intended = {f"backup_to_image/{path.relative_to(package).as_posix()}" for path in package.rglob("*") if path.is_file()}
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert inside == {name for name in intended if "__pycache__" not in name}
-    assert {Path(name).suffix for name in inside} <= set(
-        [".py", ".typed", ".txt", ".yaml", ".json", ".md", ".sql", ".html", ".css"]
-    )
+    kinds = {".py", ".typed", ".txt", ".yaml", ".json", ".md", ".sql", ".html", ".css"}
+    assert {Path(name).suffix for name in inside} <= kinds
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
 
 
