@@ -79,7 +79,6 @@ def diagnose(code: str | None, status: int | None = None) -> Diagnosis:
     if row:
         return Diagnosis(code=row.code, cause=row.cause, action=row.action, error_class=row.error_class, group=row.group)
     if status is None or status < 400:
-        found = _UNKNOWN
-    else:
-        found = _BY_STATUS.get(status) or (_REFUSES if status < 500 else _TROUBLE)
+        return _UNKNOWN.model_copy(update={"code": code})
+    found = _BY_STATUS.get(status) or (_REFUSES if status < 500 else _TROUBLE)
     return found.model_copy(update={"code": code})

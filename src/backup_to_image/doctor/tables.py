@@ -1,7 +1,7 @@
 """The tables of codes, as text files that people read and correct, parsed once.
 
-`= name: action` gives an action that a group of codes shares. Any other entry is `CODE CLASS cause` with `-> action` (or `-> @name`)
-on the line below. A range such as Ecs.1000-1300 covers every number in it.
+`= name: action` gives an action that a group of codes shares. Any other entry is `CODE CLASS cause` with `-> action` or
+`-> @name` on the line below. A range such as Ecs.1000-1300 covers every number in it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 def table() -> dict[str, Row]:
     """Every code by its name in lower case. Raises ValueError for a line that is no entry, and for a code that stands twice."""
     found: dict[str, Row] = {}
-    for source in sorted(files(__package__).joinpath("codes").iterdir(), key=lambda one: one.name):
+    for source in sorted(files("backup_to_image.doctor").joinpath("codes").iterdir(), key=lambda one: one.name):
         if source.name.endswith(".txt"):
             for row in _rows(source.name, source.read_text(encoding="utf-8")):
                 if row.code.lower() in found:

@@ -122,7 +122,7 @@ class Auth:
         try:
             reply = await self._transport.send(call, self._iam(), _no_headers)
         except Denied as error:
-            refused = f"The cloud refused the log-in of {self._who()} at {self._iam()}: {error.cloud_code or error.status} {error.words}."
+            refused = f"The cloud refused the log-in of {self._who()} at {self._iam()}: {_said(error)}."
             if error.status == 401:
                 _refused[key] = refused
             raise LoginRefused(refused, action=error.action, code=error.cloud_code) from error
@@ -159,7 +159,7 @@ class Auth:
         except Denied as error:
             what = "key pair" if self._credentials.signs else "token"
             raise LoginRefused(
-                f"The cloud refused the {what} at {self._iam()}: {error.cloud_code or error.status} {error.words}.",
+                f"The cloud refused the {what} at {self._iam()}: {_said(error)}.",
                 action=error.action,
                 code=error.cloud_code,
             ) from error
@@ -219,9 +219,9 @@ class Auth:
         who = self._credentials
         split = urlsplit(base)
         headers = {"Host": split.netloc.rpartition("@")[2], "X-Sdk-Date": sdk_date(self._clock.now())}
-        if call.service != "iam" and project_id:
+        if project_id:  # the catalog too is read in the project's scope, else it lists nothing but IAM
             headers["X-Project-Id"] = project_id
-        elif call.service == "iam" and who.user_domain_id:
+        elif who.user_domain_id:
             headers["X-Domain-Id"] = who.user_domain_id
         if who.security_token:
             headers["X-Security-Token"] = who.security_token.get_secret_value()
@@ -249,6 +249,10 @@ class Auth:
         secret = [value.get_secret_value() if value else "" for value in (who.password, who.passcode)]
         told = (self._iam(), who.username, who.user_id, who.user_domain_name, who.user_domain_id, *secret)
         return hashlib.sha256(_SALT + repr(told).encode()).digest()
+
+
+def _said(error: Denied) -> str:
+    return f"{error.cloud_code or error.status} {error.words}".strip()
 
 
 def _named(ident: str | None, name: str | None) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """One request budget for everything that one client does: it halves when the cloud throttles and recovers slowly.
 
-The cloud publishes no rates (BEHAVIOUR.md 13), so the only honest way to find them is to listen. Nobody waits when little is asked:
-a burst is free, a steady stream is paced.
+The cloud publishes no rates (BEHAVIOUR.md 13), so the only honest way to find them is to listen. Nobody waits when little is
+asked: a burst is free, a steady stream is paced.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ class Cloud:
         async with Cloud.connect(credentials) as cloud:
             backup = await cloud.backups.get(backup_id)
 
-    It logs in with the first request, or with `login()`. All methods raise ApiError and its kin for a refusal, NoAnswer where nothing
-    clear came back, BadAnswer for an answer outside the contract, LoginRefused when the credentials are not taken. Reading may be
-    repeated at will and is repeated for a short time here; what makes, launches or starts is sent once and never again by this class.
+    It logs in with the first request, or with `login()`. All methods raise ApiError and its kin for a refusal, NoAnswer where
+    nothing clear came back, BadAnswer for an answer outside the contract, LoginRefused when the credentials are not taken.
+    Reading may be repeated at will and is repeated for a short time here; what makes, launches or starts is sent once only.
     """
 
     def __init__(

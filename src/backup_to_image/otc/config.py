@@ -76,8 +76,8 @@ def read_clouds(
 ) -> tuple[Credentials, list[str]]:
     """The credentials of one cloud, and what was in its entry but is not read.
 
-    `name` wins over OS_CLOUD, which wins over OS_* variables; a file with a single cloud needs no name. Raises UsageError that names
-    every mistake with its file and line, or where it looked and which clouds there are.
+    `name` wins over OS_CLOUD, which wins over OS_* variables; a file with a single cloud needs no name. Raises UsageError that
+    names every mistake with its file and line, or where it looked and which clouds there are.
     """
     asked = name or environ.get("OS_CLOUD") or None
     if asked is None and _from_environment(environ):
@@ -202,7 +202,7 @@ class _Entry:
         return _dashes(cast("dict[str, Any]", value))
 
     def _text(self, keys: Mapping[str, Any], under: tuple[str, ...], names: Iterable[str]) -> str | None:
-        """The value of the last of these keys that is there. Numbers are refused, since YAML has changed some before anybody looks."""
+        """The value of the last of these keys that is there. No numbers: YAML reads 0123 as 83 before anybody can object."""
         said: str | None = None
         for name in names:
             value = keys.get(name)
@@ -252,7 +252,7 @@ class _Entry:
         return found
 
     def _region(self, asked: str | None, profile: str | None, project: str | None, told: dict[str, Any]) -> str | None:
-        """Asked for, or the entry's first, or read off the project's name, or the profile's first; with that region's own values."""
+        """Asked for, the entry's first, read off the project's name, or the profile's first; with that region's own values."""
         regions = self._regions()
         if asked and regions and asked not in regions:
             self._wrong(("region_name",), f"region {asked!r} is none of {', '.join(regions)}")

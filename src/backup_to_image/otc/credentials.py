@@ -43,7 +43,7 @@ class Credentials(Value):
 
     @property
     def signs(self) -> bool:
-        """Whether requests are signed with the key pair. A password or a token goes first: many files hold a key pair for storage only."""
+        """Whether requests are signed. A password or a token goes first: many files hold a key pair for storage only."""
         return bool(self.access_key) and self.password is None and self.token is None
 
     @property

@@ -1,7 +1,7 @@
 """Where each service answers: from the token's catalog, whose entries differ in name, type and form (BEHAVIOUR.md 1.2).
 
-Of a catalog URL only the origin and what stands before the version segment are kept; the documented path is appended, so one entry
-serves the versions that no catalog lists (v2 for changing an OS, v2.1 for zones and consoles).
+Of a catalog URL only the origin and what stands before the version segment are kept; the documented path is appended, so one
+entry serves the versions that no catalog lists (v2 for changing an OS, v2.1 for zones and consoles).
 """
 
 from __future__ import annotations

@@ -37,8 +37,9 @@ class Images:
     ) -> str:
         """Ask for a full-ECS image of a CBR backup; returns the job's id. Not safe to repeat, and never repeated here.
 
-        After NoAnswer with `sent` look for an image with this backup first. AlreadyUsed means that there is one. A refusal of class W
-        proves that nothing was made. One image per backup (IMS api-ref/source/ims_apis/image/creating_a_full-ecs_image.rst).
+        After NoAnswer with `sent` look for an image with this backup first. AlreadyUsed means that there is one. A refusal
+        of class W proves that nothing was made; one of class X proves nothing. One image per backup
+        (IMS api-ref/source/ims_apis/image/creating_a_full-ecs_image.rst).
         """
         body: dict[str, Any] = {"name": name, "backup_id": backup_id, "whole_image_type": "CBR"}  # its default, CSBS, fails
         if description:
@@ -75,14 +76,15 @@ class Images:
         visibility: Literal["public", "private", "shared"] | None = None,
         member_status: Literal["accepted", "rejected", "pending"] | None = None,
         newest_first: bool = False,
+        newest_first: bool = False,
         page_size: int = 500,
     ) -> AsyncIterator[Image]:
         """Images, each once, the oldest first, so that new ones appear at the end of a list that is being read.
 
         `newest_first` is for readers that stop early.
 
-        Own images are asked for with `owner`: `visibility="private"` leaves out those that are shared. `tag` is `key=value`, `name` is
-        exact. Offers to this project: `visibility="shared", member_status="pending"`. Of up to 3 ids each is asked for by itself.
+        Own images are asked for with `owner`: `visibility="private"` leaves out those that are shared. `tag` is `key=value`, `name`
+        is exact. Offers to this project: `visibility="shared", member_status="pending"`. Of up to 3 ids each is asked for singly.
         """
         query: Query = {
             "__whole_image": None if whole is None else str(whole).lower(),
@@ -124,7 +126,7 @@ class Images:
         )
 
     async def patch(self, image_id: str, operations: Sequence[Mapping[str, Any]]) -> Image:
-        """Change attributes by JSON Patch. `replace` of one that the image lacks is refused, and repeated as `add`. Safe to repeat."""
+        """Change attributes by JSON Patch; `replace` of one that the image lacks is repeated as `add`. Safe to repeat."""
         try:
             return await self._patch(image_id, operations)
         except ApiError as error:

@@ -39,12 +39,13 @@ class Servers:
     async def list(
         self, *, name: str | None = None, status: str | None = None, tags: str | Sequence[str] | None = None
     ) -> AsyncIterator[Server]:
-        """Servers, each once. `name` matches parts of names; `tags` are keys or `key=value`, all of which must hold.
+        """Servers, each once. `name` matches parts of names; each of `tags` must stand in one of the server's tags `key=value`.
 
-        The pages are numbered, so a server that goes while they are read shifts the rest: where fewer came than the cloud counts, it is
-        asked again.
+        The pages are numbered, so a server that goes while they are read shifts the rest: where fewer came than the cloud counts,
+        it is asked again.
         """
-        query: Query = {"name": name, "status": status, "tags": tags if isinstance(tags, str) else ",".join(tags or ()) or None}
+        wanted = [tags] if isinstance(tags, str) else list(tags or ())
+        query: Query = {"name": name, "status": status, "tags": wanted[0] if wanted else None}  # the cloud takes one
         seen: set[str] = set()
         for _ in range(_LIST_AGAIN):
             page, counted = 1, 0
@@ -55,7 +56,10 @@ class Servers:
                 for entry in entries:
                     if text(entry, "id") not in seen:
                         seen.add(text(entry, "id"))
-                        yield ecs_wire.server(entry, "listServersDetail")
+                        server = ecs_wire.server(entry, "listServersDetail")
+                        has = [f"{key}={value}" for key, value in server.tags.items()]
+                        if all(any(one in tag for tag in has) for one in wanted[1:]):
+                            yield server
                 counted = whole(body, "count") or 0
                 page += 1
                 if len(entries) < _PAGE:
@@ -66,8 +70,8 @@ class Servers:
     async def launch(self, request: LaunchRequest, *, dry_run: bool = False) -> tuple[str | None, tuple[str, ...]]:
         """Ask for servers; returns the job's id and the servers' ids. Not safe to repeat, and never repeated here.
 
-        After NoAnswer with `sent` look for servers with this order's mark first. Throttled proves that nothing was started. A dry run
-        checks form and mandatory fields only, and has no job (ECS .../lifecycle_management/creating_ecss.rst).
+        After NoAnswer with `sent` look for servers with this order's mark first. Throttled proves that nothing was started. A dry
+        run checks form and mandatory fields only, and has no job (ECS .../lifecycle_management/creating_ecss.rst).
         """
         told = ecs_wire.launch_body(request, dry_run=dry_run)
         if dry_run:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from backup_to_image.clock import Clock
-from backup_to_image.errors import BadAnswer, Denied, NoAnswer
+from backup_to_image.errors import ApiError, BadAnswer, Denied, ErrorClass, NoAnswer
 from backup_to_image.otc.auth import Auth
 from backup_to_image.otc.calls import Call, Query, Reply, arguments
 from backup_to_image.otc.endpoints import Service
@@ -101,7 +101,15 @@ async def pages(fetch: Callable[[str | None], Awaitable[list[Body]]], size: int,
     marker: str | None = None
     stuck = 0
     while True:
-        page = await fetch(marker)
+        try:
+            page = await fetch(marker)
+        except ApiError as error:
+            # The entry that marked the place may have been deleted meanwhile; then the list is read from its start.
+            stuck += 1
+            if marker is None or error.error_class is not ErrorClass.PERMANENT or stuck >= _PATIENCE_WITH_PAGES:
+                raise
+            marker = None
+            continue
         fresh = [entry for entry in page if text(entry, "id") not in seen]
         for entry in fresh:
             if text(entry, "id") in seen:

@@ -34,8 +34,9 @@ log = logging.getLogger("backup_to_image.otc")
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 BIGGEST_ANSWER = 64 * 1024 * 1024
 PATIENCE = timedelta(seconds=90)
+LONGEST_PAUSE = 300.0  # whatever a Retry-After says
 PAUSES = (0.5, 2.0, 5.0, 15.0, 30.0)
-# A refusal with these says that too many image tasks run, not that too many requests are sent: it comes after one request a minute too.
+# These say that too many image tasks run, not that too many requests are sent: they come after one request a minute too.
 _NOT_OUR_PACE = frozenset({"IMG.0060"})
 _PASSING_STATUS = frozenset({429, 500, 502, 503, 504})
 
@@ -72,7 +73,7 @@ class Transport:
         """
         give_up = self._clock.now() + PATIENCE
         for pause in (*PAUSES, None):
-            asked = None
+            asked: float | None = None
             try:
                 reply = await self._once(call, base, headers)
                 if not is_refusal(reply):
@@ -80,16 +81,17 @@ class Transport:
                     return reply
                 error: ApiError | NoAnswer | BadAnswer = self._unclear(call, reply) or refusal(call, reply, self._clock)
                 if isinstance(error, ApiError):
-                    asked = error.retry_after
+                    asked = None if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)
             except NoAnswer as nothing:
                 error = nothing
             wait = self._chance.uniform(0.7, 1.3) * (pause or PAUSES[-1]) if asked is None else asked
-            if isinstance(error, Throttled) and error.cloud_code not in _NOT_OUR_PACE:
-                self.budget.throttled(wait, f"{call.service} throttles ({error.cloud_code or error.status})")
+            too_fast = isinstance(error, Throttled) and error.cloud_code not in _NOT_OUR_PACE
+            if too_fast:
+                self.budget.throttled(wait, f"{call.service} to take requests again ({error.code})")
             if pause is None or not self._passes(call, error) or self._clock.now() + timedelta(seconds=wait) > give_up:
                 raise error
             log.debug("%s: %s; again in %.1f s", call.operation, type(error).__name__, wait)
-            if not isinstance(error, Throttled):  # a throttled one waits in the budget, with all others
+            if not too_fast:  # what was too fast waits in the budget, with all others
                 await self._clock.sleep(wait)
         raise AssertionError("the last pause is None")  # pragma: no cover
 
@@ -113,7 +115,7 @@ class Transport:
                 await response.aclose()
         except httpx.InvalidURL as error:
             raise UsageError(f"{call.operation}: {url!r} is no address: {error}.") from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             nothing = NoAnswer(call.operation, _reason(error), sent=_was_sent(error), address=_origin(url))
             self._note(call, url, sent, None, b"", {}, began, str(nothing))
             raise nothing from None
@@ -131,7 +133,7 @@ class Transport:
         return bytes(received)
 
     def _unclear(self, call: Call, reply: Reply) -> NoAnswer | BadAnswer | None:
-        """An answer that neither grants nor refuses: a redirect, or trouble without a code after a request that makes something."""
+        """Neither grant nor refusal: a redirect, or trouble without a code after a request that makes something."""
         if reply.status < 200 or 300 <= reply.status < 400:
             what = f"HTTP {reply.status}" + (f" to {_origin(reply.headers['location'])}" if "location" in reply.headers else "")
             return (
@@ -164,6 +166,7 @@ class Transport:
                 verify=self._tls(local=local) if tls and self._transport is None else False,
                 timeout=TIMEOUT,
                 limits=httpx.Limits(max_connections=40, max_keepalive_connections=20),
+                headers={"User-Agent": "backup-to-image"},
                 follow_redirects=False,
             )
         return self._clients[local, tls]
@@ -209,7 +212,7 @@ class Transport:
             )
 
 
-def _was_sent(error: httpx.TransportError) -> bool:
+def _was_sent(error: httpx.RequestError) -> bool:
     """False only where the request surely never reached the service."""
     never = (
         httpx.ConnectError,
@@ -222,7 +225,7 @@ def _was_sent(error: httpx.TransportError) -> bool:
     return not isinstance(error, never)
 
 
-def _reason(error: httpx.TransportError) -> str:
+def _reason(error: httpx.RequestError) -> str:
     """The failure in words; httpx's messages hold no headers, but a proxy's URL may hold a password."""
     words = str(error) if not isinstance(error, httpx.ProxyError) else "the proxy did not let it through"
     kind = {
