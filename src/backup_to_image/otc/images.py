@@ -76,15 +76,14 @@ class Images:
         visibility: Literal["public", "private", "shared"] | None = None,
         member_status: Literal["accepted", "rejected", "pending"] | None = None,
         newest_first: bool = False,
-        newest_first: bool = False,
         page_size: int = 500,
     ) -> AsyncIterator[Image]:
         """Images, each once, the oldest first, so that new ones appear at the end of a list that is being read.
 
         `newest_first` is for readers that stop early.
 
-        Own images are asked for with `owner`: `visibility="private"` leaves out those that are shared. `tag` is `key=value`, `name`
-        is exact. Offers to this project: `visibility="shared", member_status="pending"`. Of up to 3 ids each is asked for singly.
+        Own images are asked for with `owner`: `visibility="private"` leaves out those that are shared. `tag` is `key=value`,
+        `name` is exact. Offers to this project: `visibility="shared", member_status="pending"`. Up to 3 ids are asked for singly.
         """
         query: Query = {
             "__whole_image": None if whole is None else str(whole).lower(),
