@@ -1,0 +1,69 @@
+"""A CBR backup becomes a full-ECS image: validate, create, wait until it is Normal, share, launch.
+
+The same five steps stand in `backup_to_image.steps.pipeline`, without Prefect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+
+from backup_to_image.blocks import OtcProject
+from backup_to_image.errors import B2iError, PartlyDone
+from backup_to_image.form import OrderForm
+from backup_to_image.model import Delivery, ImageOrder, LaunchDelivery
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.pipeline import Log, deliver
+from tasks.backups import check_backup, validate_backup
+from tasks.images import await_image, share_image, start_image
+from tasks.policy import check_starts
+from tasks.report import checked, delivered, failed
+from tasks.servers import launch_server
+
+__all__ = ["image_from_backup"]
+
+
+@flow(name="image-from-backup", flow_run_name="image of {order.backup_id}", persist_result=False)
+async def image_from_backup(order: OrderForm, project: OtcProject) -> State[Any]:
+    """Turn one server backup into a full-ECS image, share it and launch a server from it where the order says so.
+
+    Run it again at any time, a completed run too: each step first looks for its own result and adopts it. Stop it at any
+    time: what the cloud was asked for is found by the next run. Everything that speaks against the order is told at once,
+    before anything is made.
+
+    Args:
+        order: What to make. The same order twice is one image and one server.
+        project: The project whose backups and images these are; a saved block with its credentials.
+    """
+    try:
+        check_starts()
+        async with project.connect(tell=get_run_logger().info) as ctx:
+            wanted = order.order(ctx.settings)
+            if order.dry_run:
+                return await checked(await check_backup(wanted, ctx))
+            return await delivered(await _make(wanted, ctx, after_failure=order.after_failure))
+    except B2iError as error:
+        return await failed(error)
+
+
+async def _make(order: ImageOrder, ctx: Context, *, after_failure: bool) -> Delivery:
+    log = Log(ctx)
+    deadline = ctx.deadline(order.timeout)
+    async with log.step("validate"):
+        valid = await validate_backup(order, ctx)
+    async with log.step("create"):
+        handle = await start_image(valid, ctx, deadline, after_failure=after_failure)
+    async with log.step("wait"):
+        finished = await await_image(handle, ctx, deadline)
+    shared: tuple[str, ...] = ()
+    launched: LaunchDelivery | None = None
+    try:
+        async with log.step("share"):
+            shared = await share_image(finished.image, valid.recipients, ctx) if valid.recipients else ()
+        async with log.step("launch"):
+            launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
+    except B2iError as error:
+        raise PartlyDone(log.last, deliver(valid, handle, finished, shared, launched, log, outcome_of=error), error) from error
+    return deliver(valid, handle, finished, shared, launched, log)

@@ -1,0 +1,192 @@
+"""What passes through Prefect's door: an order as a form going in, a result as JSON coming out.
+
+The form is flat and has no unions, since the UI cannot fill those in; each rule stands in its description too, because the
+UI shows descriptions and hides patterns and limits.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
+from backup_to_image.model import Delivery, ImageOrder, LaunchOrder, Outcome, Report, Value
+from backup_to_image.settings import Settings
+from backup_to_image.yamlfile import load_file
+
+__all__ = ["OrderForm", "RunError", "RunResult", "launch_order"]
+
+_SUFFIXES = (".yaml", ".yml")
+
+Tag = Annotated[str, Field(pattern=r"^[^=\s]+=[^=\s]*$")]
+
+
+def _field(position: int, title: str, description: str, default: Any = ..., **rules: Any) -> Any:
+    return Field(default, title=title, description=description, json_schema_extra={"position": position}, **rules)
+
+
+class OrderForm(BaseModel):
+    """An image from one CBR backup, and what is to happen with it. The same order again adopts what is there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backup_id: str = _field(
+        0,
+        "Backup",
+        "Id of the CBR backup of a server (or its name, if only one backup has it). `b2i backups --usable` lists them.",
+        min_length=1,
+    )
+    image_name: str = _field(
+        1,
+        "Image name",
+        "At most 128 characters. Empty: server, date and the backup's first eight digits, so that it is unique.",
+        "",
+        max_length=200,
+    )
+    description: str = _field(2, "Image description", "At most 1024 characters, no < or >.", "", max_length=1024)
+    tags: list[Tag] = _field(3, "Image tags", "Each as key=value, five at most. Example: team=shop.", [], max_length=5)
+    share_with: list[str] = _field(
+        4, "Share with", "Aliases of projects from b2i.yaml on the worker, ten at most. Empty: the image is not shared.", []
+    )
+    launch: str = _field(
+        5,
+        "Launch order",
+        "File name of a launch order in the worker's directory (`directories.launch` of b2i.yaml), such as shop-db-01.yaml. "
+        "Empty: no server is launched.",
+        "",
+    )
+    timeout_minutes: int = _field(
+        6, "Wait for the image (minutes)", "5 to 1440. Past that the cloud goes on; the same order resumes.", 120, ge=5, le=1440
+    )
+    wait_backup_minutes: int = _field(
+        7,
+        "Wait for the backup (minutes)",
+        "0 to 1440. How long to wait for a backup that is still being made; 0 refuses it.",
+        0,
+        ge=0,
+        le=1440,
+    )
+    after_failure: bool = _field(8, "Next attempt", "Make the next image although the last attempt ended badly.", False)
+    dry_run: bool = _field(9, "Only check", "Look at every rule and report; nothing is made.", False)
+
+    @classmethod
+    def of(cls, order: ImageOrder, *, launch: str = "", after_failure: bool = False, dry_run: bool = False) -> Self:
+        """The form that stands for an order; `launch` is the file name under which the worker knows the launch order."""
+        return cls(
+            backup_id=order.backup_id,
+            image_name=order.name or "",
+            description=order.description,
+            tags=[f"{key}={value}" for key, value in order.tags.items()],
+            share_with=list(order.share_with),
+            launch=launch,
+            timeout_minutes=max(5, _minutes(order.timeout)),
+            wait_backup_minutes=_minutes(order.wait_backup) if order.wait_backup else 0,
+            after_failure=after_failure,
+            dry_run=dry_run,
+        )
+
+    def order(self, settings: Settings) -> ImageOrder:
+        """The order that the steps take. Raises UsageError with everything in the form that cannot be read."""
+        problems: list[str] = []
+        tags: dict[str, str] = {}
+        for tag in self.tags:
+            key, _, value = tag.partition("=")
+            if key in tags:
+                problems.append(f"Image tags: {key} is given twice.")
+            tags[key] = value
+        launch = None
+        try:
+            launch = launch_order(self.launch, settings) if self.launch.strip() else None
+        except UsageError as error:
+            problems += [f"{problem} {error.action}".strip() for problem in error.problems]
+        if problems:
+            raise UsageError(problems, action="Nothing was made. Correct the form: Copy to new run keeps what was filled in.")
+        return ImageOrder(
+            backup_id=self.backup_id,
+            name=self.image_name.strip() or None,
+            description=self.description,
+            tags=tags,
+            share_with=tuple(name.strip() for name in self.share_with if name.strip()),
+            launch=launch,
+            timeout=timedelta(minutes=self.timeout_minutes),
+            wait_backup=timedelta(minutes=self.wait_backup_minutes) if self.wait_backup_minutes else None,
+        )
+
+
+def launch_order(name: str, settings: Settings) -> LaunchOrder:
+    """The launch order of that file name in the worker's directory, never from anywhere else. Raises UsageError."""
+    folder = settings.directories.launch
+    if folder is None:
+        raise UsageError(
+            f"Launch order {name!r}: the worker has no directory for launch orders.",
+            action=f"Add this to {settings.file or 'b2i.yaml'} on the worker: `directories: {{launch: PATH}}`.",
+        )
+    folder = folder.expanduser()
+    if not folder.is_absolute() and settings.file is not None:
+        folder = settings.file.parent / folder
+    name = name.strip()
+    there = sorted(path.name for path in folder.glob("*") if path.suffix in _SUFFIXES)
+    wanted = [name] if name.endswith(_SUFFIXES) else [name + suffix for suffix in _SUFFIXES]
+    path = next((folder / one for one in wanted if one in there), None)
+    # Only the directory's own entries are looked up, so `..` and `/` lead nowhere; a link may not lead out either.
+    if path is None or not path.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"Launch order {name!r} is none of the worker's: {', '.join(there) or 'there are none'}.",
+            action="Write the file's name as it is listed there.",
+        )
+    return load_file(path, LaunchOrder, "launch order")
+
+
+class RunError(Value):
+    """What went wrong, as every door of this project tells it."""
+
+    code: str
+    message: str
+    action: str = ""
+    retryable: bool = False
+
+
+class RunResult(Value):
+    """What came of one run: what `b2i --prefect create` prints, and the exit code that the local door would have given."""
+
+    exit_code: int
+    outcome: Outcome | None
+    """None: only checked, nothing speaks against it."""
+    delivery: Delivery | None = None
+    report: Report | None = None
+    error: RunError | None = None
+    handle: dict[str, str] = {}
+    """What is still at work in the cloud, by kind: backup, job, image, server, launch."""
+
+    @classmethod
+    def of(cls, came: Delivery | Report | B2iError) -> Self:
+        """The result of a delivery, of a check that made nothing, or of an error."""
+        if isinstance(came, Delivery):
+            partly = came.outcome == "partly"
+            return cls(exit_code=5 if partly else 0, outcome=came.outcome, delivery=came, report=came.report)
+        if isinstance(came, Report):
+            return cls(exit_code=0, outcome=None, report=came)
+        error = RunError(code=came.code, message=came.message, action=came.action, retryable=came.retryable)
+        delivery = came.delivery if isinstance(came, PartlyDone) else None
+        return cls(
+            exit_code=came.exit_code,
+            outcome=_outcome(came),
+            delivery=delivery,
+            report=came.report if isinstance(came, Refused) else delivery.report if delivery else None,
+            error=error,
+            handle=came.handle if isinstance(came, StillRunning) else {},
+        )
+
+
+def _outcome(error: B2iError) -> Outcome:
+    if isinstance(error, PartlyDone):
+        return "partly"
+    if isinstance(error, StillRunning):
+        return "still_running"
+    return "refused" if isinstance(error, Refused) else "failed"
+
+
+def _minutes(length: timedelta) -> int:
+    return -(-round(length.total_seconds()) // 60)

@@ -1,0 +1,58 @@
+"""What happened, as events that automations can act on.
+
+The key fact stands in the resource's name, since the event feed shows that and hides the payload.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.events import emit_event
+
+from backup_to_image.errors import Refused
+from backup_to_image.model import Image, LaunchDelivery
+from backup_to_image.steps.await_image import FinishedImage
+from backup_to_image.steps.make import ImageHandle
+
+__all__ = ["image_ready", "image_refused", "image_shared", "server_launched"]
+
+
+def image_ready(handle: ImageHandle, finished: FinishedImage) -> None:
+    """`b2i.image.created`, or `b2i.image.adopted` where it was there or under way before this run."""
+    image = finished.image
+    what = "adopted" if handle.adopted else "created"
+    _emit(
+        f"b2i.image.{what}",
+        f"b2i.image.{image.id}",
+        f"{image.name} from backup {handle.backup.id}",
+        {"image_id": image.id, "backup_id": handle.backup.id, "job_id": finished.job_id, "doubtful": finished.doubtful},
+    )
+
+
+def image_shared(image: Image, projects: tuple[str, ...]) -> None:
+    """`b2i.image.shared`, with the projects that are members now."""
+    count = f"{len(projects)} project{'s' if len(projects) != 1 else ''}"
+    _emit("b2i.image.shared", f"b2i.image.{image.id}", f"{image.name} with {count}", {"projects": list(projects)})
+
+
+def server_launched(launched: LaunchDelivery) -> None:
+    """`b2i.server.launched`, or `b2i.server.adopted`; whether the probes answered stands in the name."""
+    probes = "not probed" if not launched.probed else "probes failed" if launched.outcome == "partly" else "probes answered"
+    _emit(
+        "b2i.server.adopted" if launched.adopted else "b2i.server.launched",
+        f"b2i.launch.{launched.launch_id}",
+        f"{', '.join(launched.server_names) or launched.order_name}, {probes}",
+        {"server_ids": list(launched.server_ids), "image_id": launched.image_id, "addresses": list(launched.addresses)},
+    )
+
+
+def image_refused(refusal: Refused) -> None:
+    """`b2i.image.refused`, with every reason."""
+    rules = ", ".join(dict.fromkeys(check.rule for check in refusal.report.refusals))
+    reasons = [check.model_dump(mode="json") for check in refusal.report.refusals]
+    resource = f"b2i.order.{refusal.report.subject.replace(' ', '.')}"
+    _emit("b2i.image.refused", resource, f"{refusal.report.subject}: {rules}", {"reasons": reasons})
+
+
+def _emit(event: str, resource_id: str, name: str, payload: dict[str, Any]) -> None:
+    emit_event(event, resource={"prefect.resource.id": resource_id, "prefect.resource.name": name}, payload=payload)

@@ -1,0 +1,42 @@
+"""Tasks on images. Each looks for its own result first, so each may run again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import task
+
+from backup_to_image.model import Image
+from backup_to_image.steps.await_image import FinishedImage
+from backup_to_image.steps.await_image import await_image as wait_until_normal
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.make import ImageHandle
+from backup_to_image.steps.make import start_image as find_or_start_image
+from backup_to_image.steps.share import share_image as share_and_prove
+from backup_to_image.steps.validate import ValidOrder
+from tasks.events import image_ready, image_shared
+from tasks.policy import RETRY
+
+__all__ = ["await_image", "share_image", "start_image"]
+
+
+@task(name="start image", task_run_name="start image {valid.name}", **RETRY)
+async def start_image(valid: ValidOrder, ctx: Context, deadline: datetime, *, after_failure: bool = False) -> ImageHandle:
+    """Ask for the image, unless this backup has one already: a backup can be used only once."""
+    return await find_or_start_image(valid, ctx, deadline=deadline, after_failure=after_failure)
+
+
+@task(name="await image", task_run_name="await image {handle.name}", **RETRY)
+async def await_image(handle: ImageHandle, ctx: Context, deadline: datetime) -> FinishedImage:
+    """Poll until the image is Normal. Raises StillRunning at the deadline: the cloud works on and the next run resumes."""
+    finished = await wait_until_normal(handle, ctx, deadline=deadline)
+    image_ready(handle, finished)
+    return finished
+
+
+@task(name="share image", task_run_name="share image {image.name}", **RETRY)
+async def share_image(image: Image, projects: tuple[str, ...], ctx: Context) -> tuple[str, ...]:
+    """Share the image and prove it by the member list. Projects that have it are left alone."""
+    shared = await share_and_prove(image, projects, ctx)
+    image_shared(image, shared)
+    return shared

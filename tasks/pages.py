@@ -1,0 +1,136 @@
+"""Words for the end of a run: pages in Markdown, one sentence for the state, lines for the log."""
+
+from __future__ import annotations
+
+from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
+from backup_to_image.form import RunResult
+from backup_to_image.model import Delivery, Report
+
+__all__ = ["checks_page", "log_lines", "paragraph", "result_page", "sentence", "title", "verdict"]
+
+_TITLES = {
+    "made": "Image made",
+    "adopted": "Image was there already, adopted",
+    "refused": "Refused, nothing was made",
+    "still_running": "Still running in the cloud",
+    "failed": "Failed",
+    "partly": "Partly done",
+}
+
+
+def title(result: RunResult) -> str:
+    """What came of the run, in a few words."""
+    return _TITLES.get(result.outcome or "", "Checked, nothing speaks against it")
+
+
+def verdict(report: Report) -> str:
+    """A report in one line."""
+    refused = len(report.refusals)
+    return f"{refused} of {len(report.checks)} checks refuse" if refused else f"{len(report.checks)} checks, none refuses"
+
+
+def sentence(delivery: Delivery) -> str:
+    """A delivery in one sentence, as the run's state shows it."""
+    words = [f"Image {delivery.image_name} ({delivery.image_id}) is {_normal(delivery.status)}"]
+    if delivery.adopted:
+        words[0] += ", adopted" + (" though made by somebody else" if delivery.adopted == "foreign" else "")
+    if delivery.doubtful:
+        words.append(f"doubtful: {delivery.doubtful}")
+    if delivery.shared_with:
+        words.append(f"shared with {', '.join(delivery.shared_with)}")
+    launch = delivery.launch
+    if launch:
+        silent = [probe.probe for probe in launch.probes if not probe.ok]
+        probes = f"no answer to {', '.join(silent)}" if silent else "probes answered" if launch.probed else "not probed"
+        words.append(f"server {', '.join(launch.server_names)} {'adopted' if launch.adopted else 'launched'}, {probes}")
+    return "; ".join(words) + "."
+
+
+def paragraph(error: B2iError) -> str:
+    """An error as one paragraph: the UI shows a state's message without line breaks."""
+    return " ".join(f"{error.message} {error.action}".split())
+
+
+def log_lines(error: B2iError) -> list[str]:
+    """An error for the log: a line per reason, then what to do."""
+    if isinstance(error, Refused):
+        lines = [f"refused, {check.rule}: {check.why}. {check.action}".strip() for check in error.report.refusals]
+        return [*lines, f"Nothing was made. Waiting helps: {'yes' if error.retryable else 'no'}."]
+    lines = list(error.problems) if isinstance(error, UsageError) else [error.message]
+    if isinstance(error, PartlyDone):
+        lines.append(f"What exists: {sentence(error.delivery)}")
+    if error.action:
+        lines.append(f"What to do: {error.action}")
+    if not isinstance(error, StillRunning | UsageError):
+        lines.append(f"Waiting helps: {'yes' if error.retryable else 'no'}.")
+    return lines
+
+
+def result_page(result: RunResult) -> str:
+    """What came of the run, on a page."""
+    parts = [f"# {title(result)}"]
+    if result.error:
+        parts.append(result.error.message.replace("\n", "  \n"))
+        if result.error.action:
+            parts.append(f"**What to do:** {result.error.action}")
+        parts.append(f"Waiting helps: {'yes' if result.error.retryable else 'no'}. Code: `{result.error.code}`")
+    if result.handle:
+        parts.append("Still at work:\n\n" + "\n".join(f"* {kind} `{ident}`" for kind, ident in result.handle.items()))
+    if result.delivery:
+        parts += _delivery_parts(result.delivery)
+    if result.report:
+        parts.append(f"Checks: {verdict(result.report)}; each is on the page of checks beside this one.")
+    parts.append("Running the same order again is harmless: each step adopts what is there.")
+    return "\n\n".join(parts)
+
+
+def checks_page(report: Report) -> str:
+    """Every rule that was looked at, one row each."""
+    rows = ["| | Check | What was seen | What to do | Waiting helps |", "|---|---|---|---|---|"]
+    for check in report.checks:
+        refused = check.verdict == "refused"
+        waiting = ("yes" if check.waiting_helps else "no") if refused else ""
+        why = check.why + (f" ({check.code})" if check.code else "")
+        mark = f"**{check.verdict}**" if refused else check.verdict
+        rows.append(f"| {mark} | {_cell(check.rule)} | {_cell(why)} | {_cell(check.action)} | {waiting} |")
+    return f"# Checks of {report.subject}\n\n{verdict(report)}.\n\n" + "\n".join(rows)
+
+
+def _delivery_parts(delivery: Delivery) -> list[str]:
+    rows = [
+        ("image", f"{delivery.image_name} `{delivery.image_id}`"),
+        ("status", _normal(delivery.status)),
+        ("made by", {False: "this order", True: "an earlier run", "foreign": "somebody else"}[delivery.adopted]),
+        ("doubtful", delivery.doubtful),
+        ("backup", f"`{delivery.backup_id}`" + (f" of {delivery.server_name}" if delivery.server_name else "")),
+        ("image job", f"`{delivery.job_id}`" if delivery.job_id else None),
+        ("shared with", ", ".join(f"`{project}`" for project in delivery.shared_with)),
+    ]
+    if delivery.launch:
+        launch = delivery.launch
+        rows += [
+            (
+                "server",
+                ", ".join(f"{name} `{ident}`" for name, ident in zip(launch.server_names, launch.server_ids, strict=False)),
+            ),
+            ("addresses", ", ".join(launch.addresses)),
+            ("launch", f"`{launch.launch_id}`, removed with `b2i teardown {launch.launch_id}`"),
+            ("probes", "not probed: ACTIVE is all the proof" if not launch.probed else None),
+        ]
+        rows += [(f"probe {one.probe}", f"{'ok' if one.ok else '**no**'}: {one.answer}") for one in launch.probes]
+    table = ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows if value)]
+    parts = ["\n".join(table)]
+    if delivery.steps:
+        steps = ["| Step | Seconds | Requests |", "|---|--:|--:|"]
+        steps += [f"| {one.step} | {one.seconds:.1f} | {one.requests} |" for one in delivery.steps]
+        steps.append(f"| **all** | {delivery.seconds:.1f} | {delivery.requests} |")
+        parts.append("\n".join(steps))
+    return parts
+
+
+def _normal(status: str | None) -> str:
+    return "Normal" if status == "active" else status or "unknown"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

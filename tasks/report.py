@@ -1,0 +1,88 @@
+"""The end of a run, told to people: log lines, one Markdown page per run, the state's own words, a tag, an event.
+
+A refusal is an answer and no accident, so it ends in a state with a message and without a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from prefect import get_run_logger, task
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from backup_to_image.errors import B2iError, Refused, StillRunning
+from backup_to_image.form import RunResult
+from backup_to_image.model import Delivery, Report
+from tasks import pages
+from tasks.events import image_refused
+from tasks.policy import NO_RETRY
+
+__all__ = ["RESULT_KEY", "checked", "delivered", "failed", "publish_report"]
+
+REPORT_KEY = "image-from-backup"
+CHECKS_KEY = "image-from-backup-checks"
+RESULT_KEY = "image-from-backup-result"
+_OUTCOMES = {"made", "adopted", "refused", "still-running", "failed", "partly", "checked"}
+
+
+@task(name="publish report", **NO_RETRY)
+async def publish_report(result: RunResult) -> None:
+    """The run's pages (what came of it, every check) and the same as one JSON object; the outcome as a tag of the run.
+
+    Keys are the same in each run, so that the UI shows their history.
+    """
+    title = pages.title(result)
+    await Artifact(type="markdown", key=REPORT_KEY, description=title, data=pages.result_page(result)).acreate()
+    if result.report:
+        checks = pages.checks_page(result.report)
+        await Artifact(type="markdown", key=CHECKS_KEY, description=pages.verdict(result.report), data=checks).acreate()
+    await Artifact(
+        type="json", key=RESULT_KEY, description="The same for programs", data=result.model_dump_json(exclude_none=True)
+    ).acreate()
+    await _tag((result.outcome or "checked").replace("_", "-"))
+
+
+async def delivered(delivery: Delivery) -> State[Delivery]:
+    """The run's end when the image is there; what was ordered and did not answer makes it partly done, which is no green."""
+    result = RunResult.of(delivery)
+    await publish_report(result)
+    if result.exit_code:
+        return Failed(name="PartlyDone", message=pages.sentence(delivery), data=delivery)
+    return Completed(message=pages.sentence(delivery), data=delivery)
+
+
+async def checked(report: Report) -> State[Report]:
+    """The run's end when it only checked and nothing speaks against the order."""
+    await publish_report(RunResult.of(report))
+    return Completed(name="Checked", message=f"Nothing speaks against {report.subject}. Nothing was made.", data=report)
+
+
+async def failed(error: B2iError) -> State[Any]:
+    """The run's end when the order was refused, went wrong or is not finished: every reason, what to do, what exists."""
+    logger = get_run_logger()
+    for line in pages.log_lines(error):
+        logger.warning(line)
+    await publish_report(RunResult.of(error))
+    if isinstance(error, Refused):
+        image_refused(error)
+    return Failed(name=_state_name(error), message=pages.paragraph(error), data=error)
+
+
+def _state_name(error: B2iError) -> str:
+    """Names that alerts and the reconciler can tell apart; a deadline that passed is no failure."""
+    if isinstance(error, StillRunning):
+        return "StillRunning"
+    return {3: "Refused", 5: "PartlyDone"}.get(error.exit_code, "Failed")
+
+
+async def _tag(outcome: str) -> None:
+    run_id, tags = cast("str | None", flow_run.id), cast("list[str]", flow_run.tags or [])
+    if run_id is None:
+        return
+    others = [tag for tag in tags if tag not in _OUTCOMES]
+    async with get_client() as client:
+        await client.update_flow_run(run_id, tags=[*others, outcome])  # pyright: ignore[reportArgumentType] - text is taken as well as a UUID

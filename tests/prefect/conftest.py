@@ -1,0 +1,92 @@
+"""One Prefect server for all of these tests, heartbeats off, and a project of the emulated cloud behind a block."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOGGING_TO_API_BATCH_INTERVAL, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+from pydantic import PrivateAttr, SecretStr
+
+from backup_to_image.blocks import OtcProject
+from backup_to_image.clock import FakeClock
+from backup_to_image.emulator import Emulator
+from backup_to_image.otc import Cloud
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of a Prefect server of these tests' own."""
+    from prefect.settings import PREFECT_API_URL
+
+    with (
+        prefect_test_harness(server_startup_timeout=90),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.2}),
+    ):
+        yield PREFECT_API_URL.value()
+
+
+class EmulatedProject(OtcProject):
+    """An OtcProject whose region is in this process and whose time passes by itself."""
+
+    _block_type_name: ClassVar[str | None] = "Emulated OTC project"
+    _block_type_slug: ClassVar[str | None] = "emulated-otc-project"
+    _region: Emulator | None = PrivateAttr(default=None)
+
+    def inside(self, region: Emulator) -> EmulatedProject:
+        self._region = region
+        return self
+
+    def cloud(self) -> Cloud:
+        assert self._region is not None
+        return Cloud.connect(self.credentials(), clock=self._region.cloud.clock, transport=self._region.transport())
+
+
+@pytest.fixture
+def region() -> Iterator[Emulator]:
+    emulator = Emulator(clock=FakeClock())
+    yield emulator
+    emulator.close()
+
+
+@pytest.fixture
+def account(region: Emulator) -> dict[str, Any]:
+    return region.account()
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path, account: dict[str, Any]) -> Path:
+    (tmp_path / "launch").mkdir()
+    (tmp_path / "launch" / "shop.yaml").write_text(
+        textwrap.dedent(f"""\
+        name: shop-restored
+        flavor: {account["flavor"]}
+        network: {{vpc: {account["vpc"]}, subnet: {account["subnet"]}, security_groups: [{account["security_group"]}]}}
+        """)
+    )
+    file = tmp_path / "b2i.yaml"
+    file.write_text(
+        textwrap.dedent(f"""\
+        projects: {{dr: {account["second_project"]}}}
+        journal: journal
+        directories: {{launch: launch}}
+        """)
+    )
+    return file
+
+
+@pytest.fixture
+def project(region: Emulator, account: dict[str, Any], settings_file: Path) -> EmulatedProject:
+    return EmulatedProject(
+        auth_url=account["auth_url"],
+        region=account["region"],
+        domain_name=account["domain_name"],
+        project_name=account["project_name"],
+        username=account["user"],
+        password=SecretStr(account["password"]),
+        settings_file=str(settings_file),
+    ).inside(region)
