@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 SHORTEST_BEAT = 2.0
 LONGEST_BEAT = 60.0
+FIRST_LOOK = 10.0
+"""Seconds; the shortest documented image takes six (IMS api-ref, job query)."""
 
 
 @dataclass(frozen=True)
@@ -59,38 +61,39 @@ SERVER = _states("The server", "ACTIVE", "BUILD REBOOT HARD_REBOOT REBUILD", "ER
 
 
 class Pace:
-    """When to look next: seldom before this kind of work has ever been done, often when it usually is.
+    """When to look next: seldom while nothing can have happened, often when it usually does.
 
-    `usual` are the times (seconds) that the same kind of work took before. With them the first look comes when the fastest
-    tenth was done; without, after ten seconds. Then a beat of a tenth of the time passed, between 2 s and 60 s, so that news is
-    on average a twentieth of the whole time old. Progress that the cloud tells replaces the guess. Jittered by 5 %, so that
+    `usual` are the times (seconds) that the same kind of work took before. With them looks are taken after ten seconds (it may be
+    quicker this time), at half of the shortest usual time (it may have failed) and then from when the fastest tenth was done;
+    without them, from ten seconds on. From there the beat is a tenth of the time passed, between `shortest` and 60 s, so that news
+    is on average a twentieth of the whole time old. Progress that the cloud tells replaces the guess. Jittered by 5 %, so that
     many waits spread.
     """
 
-    def __init__(self, usual: Iterable[float] = (), *, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, usual: Iterable[float] = (), *, shortest: float = SHORTEST_BEAT, jitter: Callable[[], float] = random.random
+    ) -> None:
         times = sorted(time for time in usual if time > 0)
-        self._first = times[len(times) // 10] if times else None
+        usually = times[len(times) // 10] if times else None
+        self._marks = (FIRST_LOOK,) if usually is None else tuple(sorted((min(FIRST_LOOK, usually / 2), usually / 2, usually)))
         self._expected_end: float | None = None
+        self._shortest = shortest
         self._jitter = jitter
 
-    @property
-    def expected(self) -> float | None:
-        """Seconds after which the work is expected to be done; None when nothing tells."""
-        return self._expected_end or self._first
-
     def learn(self, elapsed: float, progress: float | None) -> None:
-        """Take the cloud's own progress (0 to 1) as the better guess; the first tenth is too rough to extrapolate."""
-        if progress is not None and 0.1 <= progress < 1 and elapsed > 0:
+        """Take the cloud's own progress (0 to 1) as the better guess; the first twentieth is too rough to extrapolate."""
+        if progress is not None and 0.05 <= progress < 1 and elapsed > 0:
             self._expected_end = elapsed / progress
 
     def next(self, elapsed: float) -> float:
         """Seconds until the next look."""
-        beat = min(LONGEST_BEAT, max(SHORTEST_BEAT, elapsed / 10))
-        aim = self.expected
-        if aim is not None and aim > elapsed:
-            beat = max(SHORTEST_BEAT, aim - elapsed) if self._expected_end is None else max(beat, (aim - elapsed) * 0.98)
-        elif aim is None and elapsed < 10:
-            beat = 10 - elapsed
+        beat = min(LONGEST_BEAT, max(self._shortest, elapsed / 10))
+        if self._expected_end is not None:
+            beat = max(beat, self._expected_end - elapsed)
+        else:
+            ahead = [mark - elapsed for mark in self._marks if mark - elapsed > self._shortest / 2]
+            if ahead:
+                beat = ahead[0]
         return beat * (1 + 0.05 * self._jitter())
 
 

@@ -203,7 +203,7 @@ def show_delivery(output: Output, delivery: Delivery) -> None:
         steps = ", ".join(f"{one.step} {one.seconds:.0f} s ({one.requests})" for one in delivery.steps if one.requests)
         output.show(f"{delivery.seconds:.0f} s and {delivery.requests} requests: {steps}")
     output.show(
-        "A full-ECS image is never exported or copied; to have it elsewhere, copy the backup. Its backup stays as long as it does."
+        "It is never exported or copied: to have it in another region, copy the backup, which stays as long as the image."
     )
 
 
