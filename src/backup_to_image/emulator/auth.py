@@ -76,7 +76,6 @@ def issue_token(cloud: Cloud, user: Doc, *, project: Doc | None, domain: Doc | N
 
 def authenticate(
     cloud: Cloud,
-    operation: Operation,
     service: str,
     path: dict[str, str],
     headers: dict[str, str],
@@ -113,7 +112,7 @@ def _stranger(cloud: Cloud, service: str, why: str) -> Refusal:
         return Refusal(
             401, "IAM.0066" if why == "expired" else "IAM.0067", "token expired" if why == "expired" else "token not valid"
         )
-    if cloud.switches["bad_token"] == "gateway":
+    if cloud.switches["bad_token"] == "gateway":  # noqa: S105 - the name of a switch
         return Refusal(401, "APIGW.0301", "credentials refused")
     if why == "missing" and service == "ims":
         return Refusal(401, "401", "authentication needed")

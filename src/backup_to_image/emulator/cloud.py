@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..clock import Clock
+from backup_to_image.clock import Clock
+
 from .faults import Faults
 from .guests import Guests
 from .routing import PORT_ORDER

@@ -7,7 +7,8 @@ from collections import deque
 from typing import Any
 from urllib.parse import parse_qs
 
-from ..contract import openapi
+from backup_to_image.contract import openapi
+
 from .account import account
 from .cloud import Cloud
 from .faults import CATALOGUE

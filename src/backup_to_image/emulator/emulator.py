@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from ..clock import Clock, SystemClock
+from backup_to_image.clock import Clock, SystemClock
+
 from .account import account
 from .cloud import Cloud
 from .faults import Faults
@@ -97,7 +98,7 @@ class Emulator:
         self.close()
 
     @asynccontextmanager
-    async def living(self) -> AsyncIterator[None]:
+    async def living(self) -> AsyncGenerator[None]:
         """While inside, launched servers really listen on their addresses; `serve` enters it, tests may."""
         async with AsyncExitStack() as stack:
             for service in services().values():

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from . import control
 from .auth import authenticate, fingerprint, require_rights
 from .cloud import Cloud
-from .routing import Operation, Router, fit, operations
+from .routing import Operation, Router, fit
 from .services import Service, services
 from .store import timestamp
 from .strikes import afterwards, cut_short
@@ -127,7 +127,7 @@ class Front:
             if values is None:
                 continue
             try:
-                caller = authenticate(self._cloud, operations()["listServersDetail"], served_by, values, headers, raw)
+                caller = authenticate(self._cloud, served_by, values, headers, raw)
                 return helper(self._cloud, caller.project_id or "", values, dict(parse_qsl(raw[2])))
             except Refusal as refusal:
                 return _refused(served_by, refusal)
@@ -137,14 +137,14 @@ class Front:
         operation = call.operation
         try:
             if operation.secured:
-                call.caller = authenticate(self._cloud, operation, service.name, call.path, call.headers, raw)
+                call.caller = authenticate(self._cloud, service.name, call.path, call.headers, raw)
             self._check(service, call, raw)
             if call.caller is not None:
                 require_rights(operation, service.name, call.caller)
             return service.routes[operation.id](self._cloud, call)
         except Refusal as refusal:
             return _refused(service.name, refusal)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a mistake of ours must not look like an answer of the cloud
             _LOG.exception("%s failed inside the emulator", operation.id)
             return Answer(500, {"error_code": "EMULATOR", "error_msg": f"{operation.id} failed inside the emulator; see its log"})
 

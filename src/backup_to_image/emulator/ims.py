@@ -191,7 +191,8 @@ def delete_image(cloud: Cloud, call: Call) -> Answer:
     if image["status"] in {"queued", "saving"}:
         raise Refusal(400, "IMG.0090", "image still being made")
     if "delete-ignored" not in call.struck and not image.get("leaving"):
-        asked = (call.body or {}).get("delete_backup", cloud.switches["delete_backup_default"] == "true")
+        order: Doc = call.body or {}
+        asked = order.get("delete_backup", cloud.switches["delete_backup_default"] == "true")
         image["leaving"] = {"delete_backup": asked}
         image["due"] = cloud.due(_DELETE_SECONDS)
         cloud.save("image", image)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from .routing import Operation
-from .wire import Doc, Problem, Refusal
+from .wire import Doc, Problem, Refusal, mapping, sequence
 
 __all__ = ["admits", "malformed"]
 
@@ -27,8 +27,8 @@ def malformed(operation: Operation, problem: Problem) -> Refusal:
         )
     if problem.where == "body" and problem.rule == "required" and not problem.name and problem.value is None:
         return Refusal(400, "IMG.0007", "request body is empty")
-    if problem.where == "body" and operation.id == "createWholeImage" and isinstance(problem.value, dict):
-        return _whole_image(problem.value)
+    if problem.where == "body" and operation.id == "createWholeImage" and (order := mapping(problem.value)) is not None:
+        return _whole_image(order)
     if problem.where == "body" and operation.id in _TAGGING and problem.value is not None:
         if problem.rule == "maxItems":
             return Refusal(400, "IMG.0116", "too many tags")
@@ -44,16 +44,15 @@ def admits(operation: Operation, problem: Problem) -> bool:
 
     A backup without whole_image_type (CSBS is assumed then) and a server without vault_id (BEHAVIOUR.md 14).
     """
-    if operation.id != "createWholeImage" or problem.where != "body" or not isinstance(problem.value, dict):
+    if operation.id != "createWholeImage" or problem.where != "body" or (body := mapping(problem.value)) is None:
         return False
-    body: Doc = problem.value
     if "backup_id" in body and body.get("whole_image_type", "CSBS") == "CSBS":
         mended = {**body, "whole_image_type": "CBR"}
     elif "instance_id" in body and "vault_id" not in body:
         mended = {**body, "vault_id": body["instance_id"]}
     else:
         return False
-    return operation.body is not None and operation.body.is_valid(mended)
+    return operation.body is not None and bool(operation.body.is_valid(mended))
 
 
 def _whole_image(body: Doc) -> Refusal:
@@ -93,10 +92,9 @@ def _bad_description(text: Any) -> Refusal | None:
 def _bad_tags(body: Doc) -> Refusal | None:
     if "tags" in body and "image_tags" in body:
         return Refusal(400, "IMG.0001", "tags and image_tags exclude each other")
-    tags: Any = body.get("tags", body.get("image_tags", []))
-    if not isinstance(tags, list):
+    given = sequence(body.get("tags", body.get("image_tags", [])))
+    if given is None:
         return Refusal(400, "IMG.0001", "malformed request")
-    given: list[Any] = tags
     if len(given) > 10:
         return Refusal(400, "IMG.0116", "too many tags")
     return None if all(_good_tag(tag) for tag in given) else Refusal(400, "IMG.0115", "bad image tag")
@@ -105,9 +103,9 @@ def _bad_tags(body: Doc) -> Refusal | None:
 def _good_tag(tag: Any) -> bool:
     if isinstance(tag, str):
         return _DOT_TAG.fullmatch(tag) is not None
-    if not isinstance(tag, dict):
+    pair = mapping(tag)
+    if pair is None:
         return False
-    pair: Doc = tag
     key, value = pair.get("key"), pair.get("value")
     fits = isinstance(key, str) and isinstance(value, str) and set(pair) == {"key", "value"}
     return (

@@ -43,18 +43,17 @@ def _offerable(cloud: Cloud, image: Doc | None, call: Call) -> Doc:
     return image
 
 
-def _check_guest(cloud: Cloud, image: Doc, project: str) -> None:
-    """Whether an image can be offered to that project."""
+def _check_guest(cloud: Cloud, image: Doc, project: str, reserved: int = 0) -> None:
+    """Whether an image can be offered to that project, beside the offers that the same call makes already."""
     if project == image["project"]:
         raise Refusal(400, "IMG.0076", "sharing with oneself")
     if cloud.get("project", project) is None:
         raise Refusal(400, "IMG.0108", "project unknown in this region")
-    counted = [
-        member
-        for member in cloud.walk("image-member", image_id=image["id"])
-        if member["project"] != project and (cloud.switches["members_counted"] == "all" or member["status"] != "pending")
-    ]
-    if len(counted) >= (_WHOLE_LIMIT if image["whole"] else _LIMIT):
+    if membership(cloud, image, project) is not None:
+        return
+    everybody = cloud.switches["members_counted"] == "all"
+    counted = sum(1 for member in cloud.walk("image-member", image_id=image["id"]) if everybody or member["status"] != "pending")
+    if counted + (reserved if everybody else 0) >= (_WHOLE_LIMIT if image["whole"] else _LIMIT):
         raise Refusal(400, "IMG.0088", "share quota used up")
 
 
@@ -84,21 +83,13 @@ def batch_add(cloud: Cloud, call: Call) -> Answer:
     results: list[Doc] = []
     refused: list[Refusal] = []
     for identity in call.body["images"]:
-        room: dict[str, int] = {}
+        reserved = 0
         for project in projects:
             status = "success"
             try:
                 image = _offerable(cloud, cloud.get("image", identity.lower()), call)
-                _check_guest(cloud, image, project)
-                taken = sum(1 for _ in cloud.walk("image-member", image_id=image["id"])) + room.setdefault(identity, 0)
-                if (
-                    image["whole"]
-                    and taken >= _WHOLE_LIMIT
-                    and cloud.switches["members_counted"] == "all"
-                    and membership(cloud, image, project) is None
-                ):
-                    raise Refusal(400, "IMG.0088", "share quota used up")
-                room[identity] += membership(cloud, image, project) is None
+                _check_guest(cloud, image, project, reserved)
+                reserved += membership(cloud, image, project) is None
             except Refusal as refusal:
                 refused.append(refusal)
                 status = "failed"

@@ -39,7 +39,7 @@ def is_shared(cloud: Cloud, image: Doc) -> bool:
 
 
 def seen_by(cloud: Cloud, image: Doc, project: str) -> bool:
-    """May that project look at the image by its id?"""
+    """Whether that project may look at the image by its id."""
     return image["public"] or image["project"] == project or membership(cloud, image, project) is not None
 
 
@@ -133,18 +133,18 @@ def candidates(cloud: Cloud, call: Call, *, newest_first: bool, since: str, unti
                 yield image
     if owner == project:
         return
-    if not private:
+    if not private and not public:
         wanted = query.get("member_status", "accepted")
-        for member in [] if public else cloud.walk("image-member", project, newest_first=newest_first, status=wanted):
+        for member in cloud.walk("image-member", project, newest_first=newest_first, status=wanted):
             image = cloud.get("image", member["image_id"])
             if image is not None:
                 yield image
-        if not shared and not offered:
-            yield from cloud.walk("image", newest_first=newest_first, public=True)
+    if not private and not shared and not offered:
+        yield from cloud.walk("image", newest_first=newest_first, public=True)
 
 
 def fits(cloud: Cloud, image: Doc, query: Doc) -> bool:
-    """Does an image pass the filters that do not depend on whose it is?"""
+    """Whether an image passes the filters that do not depend on whose it is."""
     system: Doc = image["os"] or {}
     values: Doc = {
         "id": image["id"],

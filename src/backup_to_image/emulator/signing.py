@@ -69,11 +69,11 @@ def expected_signature(secret: str, scope: str, date: str, canonical: str) -> st
     """The signature that the holder of the secret would have made."""
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     if not scope:
-        return _mac(secret.encode(), "\n".join([ALGORITHM, date, digest])).hex()
+        return _mac(secret.encode(), f"{ALGORITHM}\n{date}\n{digest}").hex()
     key = b"SDK" + secret.encode()
     for part in scope.split("/"):
         key = _mac(key, part)
-    return _mac(key, "\n".join([ALGORITHM, date, scope, digest])).hex()
+    return _mac(key, f"{ALGORITHM}\n{date}\n{scope}\n{digest}").hex()
 
 
 def _mac(key: bytes, text: str) -> bytes:

@@ -263,7 +263,7 @@ class Sower:
         volumes: list[str] = []
         for position, disk in enumerate(given["disks"]):
             more: dict[str, Any] = {"size": disk} if isinstance(disk, int) else disk
-            volume = {
+            volume: Doc = {
                 "id": stable_id("volume", project, given["name"], str(position)),
                 "project": owner,
                 "name": f"{given['name']}-{'root' if position == 0 else f'data{position}'}",
@@ -285,7 +285,7 @@ class Sower:
             volumes.append(self.cloud.new("volume", volume)["id"])
         mac = hashlib.sha256(identity.encode()).hexdigest()
         address = str(ipaddress.ip_network(network["cidr"])[host])
-        server = {
+        server: Doc = {
             "id": identity,
             "project": owner,
             "name": given["name"],

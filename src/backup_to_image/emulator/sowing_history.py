@@ -35,7 +35,7 @@ class History:
         self.sower.vaults[name] = {}
         for at, vault in enumerate(project.get("vaults", [])):
             servers = self.sower.matching(name, vault.get("servers", []), (*place, at, "servers"))
-            doc = {
+            doc: Doc = {
                 "id": stable_id("vault", name, vault["name"]),
                 "project": owner,
                 "name": vault["name"],
@@ -162,7 +162,7 @@ class History:
         self._keep(backup, vault)
 
     def _single(self, project: str, server: Doc, vault: Doc, given: Doc, place: Place) -> Doc:
-        volumes = [self.cloud.get("volume", identity) or {} for identity in server["volumes"]]
+        volumes: list[Doc] = [self.cloud.get("volume", identity) or {} for identity in server["volumes"]]
         if given.get("without_system_disk"):
             volumes = volumes[1:]
             if not volumes:
@@ -177,8 +177,8 @@ class History:
         if "disk" in given:
             if given["disk"] >= len(volumes):
                 raise self.seed.mistake((*place, "disk"), f"server {server['name']} has {len(volumes)} disks, counted from 0")
-            disk = backup["disks"][given["disk"]]
-            volume = volumes[given["disk"]]
+            disk: Doc = backup["disks"][given["disk"]]
+            volume: Doc = volumes[given["disk"]]
             backup.update(
                 resource_type="OS::Cinder::Volume",
                 resource_id=volume["id"],

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS things (
 
 # Fields by which things are looked up often; their values may change.
 _INDEXED: dict[str, tuple[str, ...]] = {
-    "image": ("backup_id",),
+    "image": ("backup_id", "public"),
     "image-member": ("image_id", "vault_id"),
     "backup": ("resource_id", "checkpoint_id", "vault_id"),
     "backup-member": ("backup_id", "dest_project", "vault_id"),

@@ -12,7 +12,7 @@ from .cloud import Cloud
 from .faults import Armed
 from .routing import Operation
 from .store import timestamp
-from .wire import Answer, Call, ConnectionCut, Doc, Refusal, error_body
+from .wire import Answer, Call, ConnectionCut, Refusal, error_body, mapping, sequence
 
 __all__ = ["afterwards", "cut_short"]
 
@@ -104,10 +104,10 @@ def _expire(cloud: Cloud, headers: dict[str, str]) -> None:
 
 def _entries(answer: Answer) -> list[Any] | None:
     """The list of a list answer."""
-    if answer.status != 200 or not isinstance(answer.body, dict):
+    body = mapping(answer.body) if answer.status == 200 else None
+    if body is None:
         return None
-    body: Doc = answer.body
-    return next((value for value in body.values() if isinstance(value, list)), None)
+    return next((entries for value in body.values() if (entries := sequence(value)) is not None), None)
 
 
 def _not_listed_yet(cloud: Cloud, call: Call, answer: Answer) -> Answer:
@@ -119,7 +119,8 @@ def _not_listed_yet(cloud: Cloud, call: Call, answer: Answer) -> Answer:
 
 
 def _younger(entry: Any, until: str) -> bool:
-    created = entry.get("created_at") or entry.get("created") if isinstance(entry, dict) else None
+    thing = mapping(entry) or {}
+    created = thing.get("created_at") or thing.get("created")
     if not isinstance(created, str):
         return False
     when = datetime.fromisoformat(created if created.endswith("Z") or "+" in created else created + "Z")
@@ -127,23 +128,21 @@ def _younger(entry: Any, until: str) -> bool:
 
 
 def _with_unknown_fields(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_with_unknown_fields(item) for item in node]
-    if isinstance(node, dict):
-        mapping: Doc = node
+    if (items := sequence(node)) is not None:
+        return [_with_unknown_fields(item) for item in items]
+    if (fields := mapping(node)) is not None:
         return {
-            **{key: _with_unknown_fields(value) for key, value in mapping.items()},
+            **{key: _with_unknown_fields(value) for key, value in fields.items()},
             "x_new_in_this_release": {"since": "tomorrow"},
         }
     return deepcopy(node)
 
 
 def _with_value(node: Any, name: str, value: Any) -> Any:
-    if isinstance(node, list):
-        return [_with_value(item, name, value) for item in node]
-    if isinstance(node, dict):
-        mapping: Doc = node
+    if (items := sequence(node)) is not None:
+        return [_with_value(item, name, value) for item in items]
+    if (fields := mapping(node)) is not None:
         return {
-            key: value if key == name and isinstance(old, str) else _with_value(old, name, value) for key, old in mapping.items()
+            key: value if key == name and isinstance(old, str) else _with_value(old, name, value) for key, old in fields.items()
         }
     return node

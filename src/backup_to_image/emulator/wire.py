@@ -9,15 +9,25 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     from .routing import Operation
 
-__all__ = ["Answer", "Call", "Caller", "ConnectionCut", "Doc", "Problem", "Refusal", "error_body"]
+__all__ = ["Answer", "Call", "Caller", "ConnectionCut", "Doc", "Problem", "Refusal", "error_body", "mapping", "sequence"]
 
 # One resource as the emulator keeps it: plain JSON, so that the store can write it down.
 Doc: TypeAlias = dict[str, Any]
+
+
+def mapping(value: Any) -> Doc | None:
+    """The value, if it is a JSON object."""
+    return cast("Doc", value) if isinstance(value, dict) else None
+
+
+def sequence(value: Any) -> list[Any] | None:
+    """The value, if it is a JSON array."""
+    return cast("list[Any]", value) if isinstance(value, list) else None
 
 
 @dataclass(slots=True)
