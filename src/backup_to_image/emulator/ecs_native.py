@@ -5,6 +5,8 @@ Nothing of this project calls them; they are here so that `openstack server list
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .cloud import Cloud
 from .ecs_view import find, server_body, visible
 from .paging import after_marker
@@ -48,7 +50,7 @@ def _native(cloud: Cloud, server: Doc) -> Doc:
     """The server as Nova shows it: networks by name, the flavor embedded, tags without values."""
     body = server_body(cloud, server)
     vpc = cloud.get("vpc", server["vpc_id"])
-    body["addresses"] = {vpc["name"] if vpc else server["vpc_id"]: next(iter(body["addresses"].values()), [])}
+    body["addresses"] = {vpc["name"] if vpc else server["vpc_id"]: body["addresses"][server["vpc_id"]]}
     flavor = body["flavor"]
     body["flavor"] = {
         "original_name": flavor["id"],
@@ -81,7 +83,7 @@ def _flavors(cloud: Cloud, project: str, values: dict[str, str], query: dict[str
     return Answer(200, {"flavors": flavors})
 
 
-DISCOVERY = {
+DISCOVERY: dict[str, Callable[[Cloud, str], Doc]] = {
     "/": lambda cloud, origin: {"versions": [_version(cloud, origin)]},
     "/v2.1": lambda cloud, origin: {"version": _version(cloud, origin)},
 }

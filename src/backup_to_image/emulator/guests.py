@@ -1,9 +1,9 @@
 """Guests: what answers inside a launched server, on real loopback sockets, so that a probe of it is a real probe.
 
 A guest owns its sockets from the launch on (bound, so that no other emulator on this machine is given the same address) and
-listens only while its system is up; before that a connection is refused, as a server that still boots does. Where 127.0.0.1 is the only
-loopback address (macOS), or with the switch `guest_addresses` set to `shared`, every guest lives on 127.0.0.1, each of its ports
-on a free one. Which is which stands in the server's metadata as `emulator.ports`, for example `2222=50321,8080=50322`.
+listens only while its system is up; before that a connection is refused, as by a server that still boots. Where 127.0.0.1 is the
+only loopback address (macOS), or with the switch `guest_addresses` set to `shared`, every guest lives on 127.0.0.1, each of its
+ports on a free one. Which is which stands in the server's metadata as `emulator.ports`, for example `2222=50321,8080=50322`.
 
 Nothing here runs by itself: `settle` looks at the servers and opens or closes ports in the running loop, before and after every
 request and with every beat of a serving emulator; connections are served by protocols, not by tasks.
