@@ -24,7 +24,7 @@ httpx's classes tell that (CBR refuses for good with 500, IMS throttles with 400
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +66,8 @@ class B2iError(Exception):
     """Anything this project raises on purpose; `str()` is fit for an operator's eyes."""
 
     exit_code: ClassVar[int] = 1
+    outcome: ClassVar[Literal["refused", "failed", "still_running", "partly"]] = "failed"
+    """The word of `outcome` in a result that this error ends."""
     code: str = "b2i.failed"
     retryable: bool = False
 
@@ -103,6 +105,7 @@ class Refused(B2iError):
     """Checks said no before anything was made or billed."""
 
     exit_code = 3
+    outcome = "refused"
     code = "b2i.refused"
 
     def __init__(self, report: Report) -> None:
@@ -254,6 +257,7 @@ class StillRunning(B2iError):
     """The deadline passed and the cloud works on. Nothing is lost: the same command resumes with what is named here."""
 
     exit_code = 4
+    outcome = "still_running"
     code = "b2i.still-running"
     retryable = True
 
@@ -276,6 +280,7 @@ class PartlyDone(B2iError):
     """Made, but a later step failed. `delivery` names what exists; `cause` is the step's own error."""
 
     exit_code = 5
+    outcome = "partly"
     code = "b2i.partly-done"
 
     def __init__(self, step: str, delivery: Delivery, cause: B2iError) -> None:

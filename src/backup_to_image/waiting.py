@@ -65,9 +65,9 @@ class Pace:
 
     `usual` are the times (seconds) that the same kind of work took before. With them looks are taken after ten seconds (it may be
     quicker this time), at half of the shortest usual time (it may have failed) and then from when the fastest tenth was done;
-    without them, from ten seconds on. From there the beat is a tenth of the time passed, between `shortest` and 60 s, so that news
-    is on average a twentieth of the whole time old. Progress that the cloud tells replaces the guess. Jittered by 5 %, so that
-    many waits spread.
+    without them, from ten seconds on. From there the beat is a tenth of the time passed, between `shortest` and 60 s, so that
+    news is on average a twentieth of the whole time old. Progress that the cloud tells replaces the guess. Jittered by 5 %, so
+    that many waits spread.
     """
 
     def __init__(

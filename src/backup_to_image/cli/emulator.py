@@ -55,7 +55,7 @@ def _how_to_use(account: dict[str, Any]) -> str:
     usable = account["backups"]["available"][0]
     return "\n".join(
         (
-            f"The emulated cloud listens: {account['auth_url']} ({account['region']}, speed {account['speed']:g}). Ctrl-C ends it.",
+            f"The emulated cloud listens on {account['auth_url']}, speed {account['speed']:g}. Ctrl-C ends it.",
             "",
             "In another terminal:",
             f"  export OS_AUTH_URL={account['auth_url']} OS_REGION_NAME={account['region']}",

@@ -17,7 +17,7 @@ from backup_to_image.model import Delivery, LaunchDelivery, Report
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Output", "delivery_json", "launch_json", "outcome_of"]
+__all__ = ["Output", "delivery_json", "launch_json"]
 
 _VERDICTS = {
     "passed": "[green]passed[/]",
@@ -68,7 +68,7 @@ class Output:
             "error": {"code": error.code, "message": error.message, "action": error.action, "retryable": error.retryable}
         }
         if "outcome" in self.blank:
-            content["outcome"] = outcome_of(error)
+            content["outcome"] = error.outcome
         if isinstance(error, StillRunning):
             content |= {f"{kind}_id": ident for kind, ident in error.handle.items() if f"{kind}_id" in self.blank}
         if isinstance(error, PartlyDone):
@@ -100,15 +100,6 @@ class Output:
         self.result(content)
         if not self.as_json:
             self.err.print(f"[yellow]{message} {action}[/]")
-
-
-def outcome_of(error: B2iError) -> str:
-    """The word of `outcome` for an error."""
-    if isinstance(error, Refused):
-        return "refused"
-    if isinstance(error, StillRunning):
-        return "still_running"
-    return "partly" if isinstance(error, PartlyDone) else "failed"
 
 
 def report_table(report: Report) -> Table:
