@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -71,11 +72,23 @@ def command(
         from backup_to_image.steps.pipeline import image_from_backup
         from backup_to_image.steps.select import newest_backup
 
-        wanted = build_order(backup or "", **order)
         if options.prefect:
             from backup_to_image.cli.submit import submit_create
 
-            return await submit_create(wanted, server=server, options=options, output=output, dry_run=dry_run)
+            # The worker's file decides, so here the launch order is a name.
+            spec = order.pop("launch_spec")
+            plain = build_order(backup or "", launch_spec=None, **order)
+            name = Path(spec).name if spec else None
+            return await submit_create(
+                plain,
+                server=server,
+                options=options,
+                output=output,
+                dry_run=dry_run,
+                after_failure=after_failure,
+                launch_file=name,
+            )
+        wanted = build_order(backup or "", **order)
         async with connected(options, output, cloud_name=wanted.launch.cloud if wanted.launch else None) as ctx:
             if server:
                 wanted = wanted.model_copy(update={"backup_id": (await newest_backup(server, ctx)).id})

@@ -7,24 +7,27 @@ before the request, and after an unclear answer a look by mark until the settle 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Literal
 
 from backup_to_image.doctor import diagnose
 from backup_to_image.errors import ApiError, BadAnswer, CloudError, JobFailed, NoAnswer, Refused, StillRunning
-from backup_to_image.journal import Record
+from backup_to_image.journal import JournalError, Record
 from backup_to_image.lease import Lease, hold
-from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
+from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server, Value
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
 from backup_to_image.steps.once import note_sent, pause_or_raise, refuse, settle, unclear
 from backup_to_image.steps.plan import Mode, plan_launch
 from backup_to_image.steps.probes import probe_server
-from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, quiet, wait
+from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, passes, quiet, wait
 
-__all__ = ["check_launch", "launch_server", "marked_servers"]
+__all__ = ["Standing", "check_launch", "find_launched", "launch_server"]
 
 _LOOK_EVERY = 10.0
+_GENERATIONS = 64
+"""How many repetitions of one order are told apart without the journal."""
 
 
 async def launch_server(
@@ -46,27 +49,56 @@ async def launch_server(
     deadline = deadline or ctx.deadline(timedelta(hours=1))
     base = launch_id(ctx.project_id, image.id, order.name, mode)
     async with hold(ctx.journal, "launch", ctx.project_id, base, deadline=deadline) as lease:
-        noted = ctx.journal.read("launch", ctx.project_id, base) or _blank(base, ctx)
-        generation = noted.generation + 1 if another or noted.state == "gone" else noted.generation
-        if generation != noted.generation:
-            noted = _blank(base, ctx, generation)
-        mark = launch_id(ctx.project_id, image.id, order.name, mode, generation)
-        servers = await marked_servers(mark, order.name, ctx)
-        adopted = bool(servers)
-        job_id = noted.job_id
-        if adopted:
-            ctx.tell(f"launch {mark}: {', '.join(server.name for server in servers)} is there already; adopting")
-        elif noted.state == "sent" and job_id and await _job_lives(job_id, ctx):
-            ctx.tell(f"launch {mark}: job {job_id} of an earlier run goes on")
-            adopted = True
-        else:
-            if noted.state == "intent":
-                servers = await _settle(mark, order, ctx, lease, since=noted.first_intent_at or noted.written_at)
-            if servers:
-                adopted = True
-            else:
-                job_id = await _launch(image, order, mode, mark, noted, ctx, lease, deadline)
-    return await _finish(image, order, ctx, mark=mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline)
+        standing = await find_launched(image, order, ctx, mode=mode, another=another)
+        servers, job_id = standing.servers, standing.noted.job_id
+        adopted = bool(servers) or await _goes_on(standing, ctx)
+        if servers:
+            ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in servers)} is there already; adopting")
+        elif not adopted:
+            if standing.noted.state == "intent":
+                since = standing.noted.first_intent_at or standing.noted.written_at
+                servers = await _settle(standing.mark, order, ctx, lease, since=since)
+            adopted = bool(servers)
+            if not servers:
+                job_id = await _launch(image, order, mode, standing, ctx, lease, deadline)
+    delivery = await _finish(
+        image, order, ctx, mark=standing.mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline
+    )
+    _note_done(standing, ctx)
+    return delivery
+
+
+class Standing(Value):
+    """What is known of a launch order's servers before anything is asked for."""
+
+    mark: str
+    noted: Record
+    servers: tuple[Server, ...] = ()
+
+
+async def find_launched(
+    image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover", another: bool = False
+) -> Standing:
+    """This order's servers as the cloud has them, and the journal's note. Makes nothing.
+
+    Every generation's mark is looked for, so that a lost journal does not make a second server. `another` begins the next
+    generation, but only after the present one has ended well: repeated after a crash it goes on with the one it began.
+    """
+    base = launch_id(ctx.project_id, image.id, order.name, mode)
+    noted = ctx.journal.read("launch", ctx.project_id, base) or _blank(base, ctx)
+    marks = {launch_id(ctx.project_id, image.id, order.name, mode, number): number for number in range(_GENERATIONS)}
+    marked = [(marks[mark], server) async for mark, server in _marked(order.name, ctx) if mark in marks]
+    newest = max((number for number, _ in marked), default=noted.generation)
+    if newest > noted.generation:
+        noted = _blank(base, ctx, newest)
+    ended = noted.state in {"done", "none"} and any(number == noted.generation for number, _ in marked)
+    if noted.state == "gone" or (another and ended):
+        noted = _blank(base, ctx, noted.generation + 1)
+    return Standing(
+        mark=launch_id(ctx.project_id, image.id, order.name, mode, noted.generation),
+        noted=noted,
+        servers=tuple(server for number, server in marked if number == noted.generation),
+    )
 
 
 async def check_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
@@ -77,20 +109,22 @@ async def check_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: 
     return plan
 
 
-async def marked_servers(mark: str, name: str, ctx: Context) -> tuple[Server, ...]:
-    """The project's servers that carry this launch's mark. The name only narrows the list; the mark decides."""
-    return tuple(
-        [
-            server
-            async for server in ctx.cloud.servers.list(name=name)
-            if mark in (server.tags.get(LAUNCH_TAG), server.tags.get(DRILL_TAG)) and server.status not in {"DELETED", "ERROR"}
-        ]
-    )
+async def _marked(name: str, ctx: Context) -> AsyncIterator[tuple[str, Server]]:
+    """Servers with a launch's mark. The name only narrows the list; the mark decides. ERROR counts: it is there and is billed."""
+    async for server in ctx.cloud.servers.list(name=name):
+        mark = server.tags.get(LAUNCH_TAG) or server.tags.get(DRILL_TAG)
+        if mark and server.status != "DELETED":
+            yield mark, server
+
+
+async def _servers_of(mark: str, name: str, ctx: Context) -> tuple[Server, ...]:
+    return tuple([server async for one, server in _marked(name, ctx) if one == mark])
 
 
 async def _launch(
-    image: Image, order: LaunchOrder, mode: Mode, mark: str, noted: Record, ctx: Context, lease: Lease, deadline: datetime
+    image: Image, order: LaunchOrder, mode: Mode, standing: Standing, ctx: Context, lease: Lease, deadline: datetime
 ) -> str | None:
+    mark, noted = standing.mark, standing.noted
     request = await _ready_request(image, order, mode, mark, ctx)
     first_intent: datetime | None = None
     while True:
@@ -144,8 +178,7 @@ async def _ready_request(image: Image, order: LaunchOrder, mode: Mode, mark: str
 async def _settle(mark: str, order: LaunchOrder, ctx: Context, lease: Lease, *, since: datetime) -> tuple[Server, ...]:
     within = ctx.settings.settle.server
     return (
-        await settle(lambda: marked_servers(mark, order.name, ctx), ctx, lease, since=since, within=within, every=_LOOK_EVERY)
-        or ()
+        await settle(lambda: _servers_of(mark, order.name, ctx), ctx, lease, since=since, within=within, every=_LOOK_EVERY) or ()
     )
 
 
@@ -156,17 +189,26 @@ async def _servers_used(ctx: Context) -> int | None:
         return None
 
 
-async def _job_lives(job_id: str, ctx: Context) -> bool:
+async def _goes_on(standing: Standing, ctx: Context) -> bool:
+    """Whether the job of an earlier run is still at it, or has made servers that are merely not listed yet."""
+    noted = standing.noted
+    if noted.state not in {"sent", "done"} or noted.job_id is None:
+        return False
     try:
-        job = await ctx.cloud.servers.job(job_id)
+        job = await ctx.cloud.servers.job(noted.job_id)
     except ApiError as error:
-        if error.retryable or error.status >= 500:
+        if passes(error):
             raise
         return False
     if job.status == "FAIL":
         diagnosis = diagnose(job.error_code)
         ctx.tell(f"the last launch failed ({job.error_code}: {job.fail_reason or diagnosis.cause}); launching anew")
-    return job.status in {"INIT", "RUNNING", "SUCCESS"}
+        return False
+    if job.status == "SUCCESS":
+        # All it made is gone again: somebody has removed it, so the order is free.
+        return any([await quiet(ctx.cloud.servers.find(server_id)) for server_id in job.server_ids or noted.server_ids])
+    ctx.tell(f"launch {standing.mark}: job {job.id} of an earlier run goes on")
+    return True
 
 
 async def _finish(
@@ -184,9 +226,9 @@ async def _finish(
     server_ids = tuple(server.id for server in servers)
     if job_id and not server_ids:
         job = await _await_job(job_id, order, ctx, deadline)
-        server_ids = job.server_ids or tuple(server.id for server in await marked_servers(mark, order.name, ctx))
+        server_ids = job.server_ids or tuple(server.id for server in await _servers_of(mark, order.name, ctx))
     if not server_ids:
-        server_ids = tuple(server.id for server in await marked_servers(mark, order.name, ctx))
+        server_ids = tuple(server.id for server in await _servers_of(mark, order.name, ctx))
     running = tuple(await asyncio.gather(*(_await_active(server_id, order, ctx, deadline, job_id) for server_id in server_ids)))
     if not running:
         raise StillRunning(
@@ -258,6 +300,16 @@ async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadli
         action="Look at its console, then remove it with `b2i teardown`.",
         job_id=job_id,
     )
+
+
+def _note_done(standing: Standing, ctx: Context) -> None:
+    noted = ctx.journal.read("launch", ctx.project_id, standing.noted.name)
+    if noted is None or noted.generation != standing.noted.generation:
+        noted = standing.noted.model_copy(update={"mark": standing.mark})
+    try:
+        ctx.journal.write(noted.model_copy(update={"state": "done"}))
+    except JournalError as error:
+        ctx.tell(error.message)
 
 
 def _blank(base: str, ctx: Context, generation: int = 0) -> Record:

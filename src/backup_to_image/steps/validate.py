@@ -8,6 +8,7 @@ from backup_to_image.steps import recipients
 from backup_to_image.steps.checks import backup_checks, order_checks, sharing_checks
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.findings import Findings, find_backup, look
+from backup_to_image.steps.launch import find_launched
 from backup_to_image.steps.names import image_name
 from backup_to_image.steps.plan import plan_for_backup
 from backup_to_image.waiting import BACKUP, Pace, wait
@@ -68,8 +69,18 @@ async def check_order(order: ImageOrder, ctx: Context) -> tuple[Report, Findings
     if order.share_with:
         checks += sharing_checks(found, ctx.project_id)
     if order.launch:
-        checks += (await plan_for_backup(order.launch, found, ctx)).checks
+        checks += await _launch_checks(order.launch, found, ctx)
     return Report(subject=f"backup {backup.id}", checks=tuple(checks)), found, name
+
+
+async def _launch_checks(order: LaunchOrder, found: Findings, ctx: Context) -> tuple[Check, ...]:
+    """What speaks against the launch; nothing where its server is there already, which itself takes quota and addresses."""
+    if found.image:
+        there = (await find_launched(found.image, order, ctx)).servers
+        if there:
+            names = ", ".join(f"{server.name} ({server.id})" for server in there)
+            return (Check(rule="launch: server", verdict="passed", why=f"it is there already and would be adopted: {names}"),)
+    return (await plan_for_backup(order, found, ctx)).checks
 
 
 def _name(order: ImageOrder, backup: Backup) -> tuple[str, list[Check]]:
