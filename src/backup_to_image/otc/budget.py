@@ -6,8 +6,6 @@ asked: a burst is free, a steady stream is paced.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from backup_to_image.clock import Clock
@@ -22,9 +20,8 @@ class Budget:
         self._clock = clock
         self._most, self._least, self._burst = most, least, burst
         self._rate = most
-        self._next = clock.now()
-        self._closed_until = self._next
-        self._slowed_at = self._next - timedelta(days=1)
+        long_ago = clock.now() - timedelta(days=1)
+        self._next = self._closed_until = self._slowed_at = long_ago
         self._reason = ""
         self._waiting = 0
 
@@ -35,7 +32,7 @@ class Budget:
 
     @property
     def until(self) -> datetime | None:
-        """When the next waiting request goes out; None while nothing waits."""
+        """When the last of the requests that wait now goes out; None while nothing waits."""
         return max(self._next, self._closed_until) if self._waiting else None
 
     @property
@@ -47,28 +44,29 @@ class Budget:
             return self._reason
         return f"its turn, at {self._rate:.1f} requests a second"
 
-    @contextmanager
-    def waits(self) -> Generator[None]:
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-
     async def take(self) -> None:
         """Come back when one request may go out."""
-        now = self._clock.now()
-        spacing = timedelta(seconds=1 / self._rate)
-        # Unused turns are saved up to the size of a burst, and no further.
-        turn = max(self._next, now - spacing * self._burst)
-        self._next = turn + spacing
-        delay = (max(turn, self._closed_until) - now).total_seconds()
-        with self.waits():
-            while delay > 0:
-                await self._clock.sleep(delay)
-                delay = (
-                    self._closed_until - self._clock.now()
-                ).total_seconds()  # another request may have been throttled meanwhile
+        while True:
+            now = self._clock.now()
+            if self._closed_until > now:
+                await self._wait(self._closed_until - now)
+                continue
+            spacing = timedelta(seconds=1 / self._rate)
+            # Unused turns are saved up to the size of a burst, and no further.
+            turn = max(self._next, now - spacing * self._burst)
+            self._next = turn + spacing
+            if turn > now:
+                await self._wait(turn - now)
+            if self._closed_until <= self._clock.now():
+                return
+            # Another request was throttled meanwhile: queue again, or all that waited would go out at once.
+
+    async def _wait(self, pause: timedelta) -> None:
+        self._waiting += 1
+        try:
+            await self._clock.sleep(pause.total_seconds())
+        finally:
+            self._waiting -= 1
 
     def throttled(self, seconds: float, reason: str) -> None:
         """The cloud said too much: nobody sends for so long, and then at half the rate."""
@@ -76,10 +74,10 @@ class Budget:
         if now - self._slowed_at >= timedelta(seconds=1):  # many requests hear of one and the same overload
             self._rate = max(self._least, self._rate / 2)
             self._slowed_at = now
-        self._next = max(self._next, now)  # nothing is left of the burst
         if now + timedelta(seconds=seconds) > self._closed_until:
             self._closed_until = now + timedelta(seconds=seconds)
             self._reason = reason
+        self._next = self._closed_until  # nothing is left of the burst
 
     def went_well(self) -> None:
         """An answer came without a complaint: a little faster, up to the most."""
