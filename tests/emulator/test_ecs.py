@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.region import Region, region, small_company
+from .region import Region, region, small_company
 
 _EIP = {"eip": {"iptype": "5_bgp", "bandwidth": {"size": 5, "sharetype": "PER", "chargemode": "traffic"}}}
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.emulator.region import Region, region, small_company
+from .region import Region, region, small_company
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from .routing import Operation
 from .store import moment, timestamp
 from .wire import Caller, Doc, Refusal
 
-__all__ = ["TOKEN_LIFE", "authenticate", "fingerprint", "issue_token", "require_rights"]
+__all__ = ["NO_RIGHT", "TOKEN_LIFE", "authenticate", "fingerprint", "issue_token", "require_rights"]
 
 TOKEN_LIFE = timedelta(hours=24)
 _SKEW = timedelta(minutes=15)
@@ -39,7 +39,7 @@ _FOREIGN_PROJECT = {
 }
 
 # What it answers when the user's role only lets him read.
-_NO_RIGHT = {
+NO_RIGHT = {
     "iam": ("403", "not authorized"),
     "ims": ("IMG.0026", "role not sufficient"),
     "ecs": ("Pdp.0001", "policy does not allow this action"),
@@ -101,7 +101,7 @@ def authenticate(
 def require_rights(operation: Operation, service: str, caller: Caller) -> None:
     """Refuse what the user's role does not allow: readers read, everybody else may do everything."""
     if operation.writes and "te_admin" not in caller.user["roles"]:
-        code, message = _NO_RIGHT[service]
+        code, message = NO_RIGHT[service]
         raise Refusal(403, code, message)
 
 

@@ -67,6 +67,8 @@ CATALOGUE: dict[str, Fault] = {
             "html-502", "before", "502 and a page of HTML; with effect true the call is carried out first", (), {"effect": False}
         ),
         Fault("error-503", "before", "503 without a body; with effect true the call is carried out first", (), {"effect": False}),
+        Fault("forbidden", "before", "403 in the service's words: the policy does not allow this action"),
+        Fault("swapped-error", "after", "code and message of an ECS refusal are exchanged, as one of its pages shows them"),
         Fault("flow-202", "before", "202 with Common.0024: nothing was started", ("createServers",)),
         Fault("slow", "before", "the call is taken up only after so many seconds", (), {"seconds": 20.0}),
         Fault("hold", "after", "the effect happens, the answer waits so many seconds (time for a kill)", (), {"seconds": 30.0}),

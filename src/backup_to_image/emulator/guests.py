@@ -227,6 +227,8 @@ def _bind(host: str, port: int, *, again: bool) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         sock.bind((host, port))
+        # Inherited by its connections, so that the ones that linger after a stop do not keep the port from the guest's next start.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except OSError:
         sock.close()
         raise

@@ -311,7 +311,7 @@ class Sower:
             "metadata": {"EcmResStatus": "freeze" if given.get("frozen") else "normal"},
             "os": system,
             "bare_metal": bool(given.get("bare_metal")),
-            "locked": False,
+            "locked": bool(given.get("locked")),
             "launched_at": born,
             "updated_at": born,
             "profile": given.get("profile"),

@@ -7,7 +7,7 @@ from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
-from .auth import fingerprint
+from .auth import NO_RIGHT, fingerprint
 from .cloud import Cloud
 from .faults import Armed
 from .routing import Operation
@@ -60,6 +60,8 @@ async def afterwards(cloud: Cloud, call: Call, answer: Answer, struck: list[Arme
         elif name == "truncated-json" and answer.body is not None:
             whole = json.dumps(answer.body).encode()
             answer = Answer(answer.status, None, answer.headers, raw=whole[: max(1, len(whole) // 2)])
+        elif name == "swapped-error" and answer.status >= 400 and "error" in (answer.body or {}):
+            answer.body["error"] |= {"code": answer.body["error"]["message"], "message": answer.body["error"]["code"]}
         elif name == "unknown-fields" and answer.status < 300:
             answer.body = _with_unknown_fields(answer.body)
         elif name == "unknown-enum" and answer.status < 300:
@@ -89,6 +91,9 @@ def _instead(armed: Armed, service: str) -> Answer:
         return Answer(400, error_body("ims", Refusal(400, "IMG.0060", "too many tasks, flow control")))
     if name == "flow-202":
         return Answer(202, error_body("ecs", Refusal(202, "Common.0024", "flow limit")))
+    if name == "forbidden":
+        code, words = NO_RIGHT[service]
+        return Answer(403, error_body(service, Refusal(403, code, words)))
     code = {"iam": "IAM.0012", "ecs": "Common.1503"}.get(service, "APIGW.0308")
     wait = armed.parameters["retry_after"]
     headers = {} if wait is None else {"Retry-After": str(wait)}

@@ -1,0 +1,217 @@
+"""What answers inside a launched server: real ports on loopback, open only while its system is up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from backup_to_image.clock import FakeClock
+from .region import Region, region, small_company
+
+_EIP = {"eip": {"iptype": "5_bgp", "bandwidth": {"size": 5, "sharetype": "PER", "chargemode": "traffic"}}}
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[Region]:
+    async with region() as place:
+        yield place
+
+
+async def is_open(address: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(address, port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
+async def _address(cloud: Region, server: str) -> str:
+    return cloud.private_address(await cloud.server(server))
+
+
+async def _health(address: str, port: int = 8080) -> httpx.Response:
+    async with httpx.AsyncClient() as real:
+        return await real.get(f"http://{address}:{port}/health")
+
+
+async def _console(cloud: Region, server: str, rows: int | str = -1) -> str:
+    asked = {"os-getConsoleOutput": {"length": rows}}
+    return (await cloud.post("ecs", f"/v2.1/{{p}}/servers/{server}/action", asked))["output"]
+
+
+async def test_the_ports_open_a_boot_time_after_active_and_say_who_they_are(cloud: Region) -> None:
+    server = (await cloud.launch())["serverIds"][0]
+    await cloud.pass_time(60)
+    address = await _address(cloud, server)
+    assert address.startswith("127.10.1.")
+    assert (await is_open(address, 2222), await is_open(address, 8080)) == (False, False)
+    await cloud.pass_time(15)
+    reader, writer = await asyncio.open_connection(address, 2222)
+    assert (await reader.readline()).startswith(b"SSH-2.0-")
+    writer.close()
+    told = await _health(address)
+    assert (told.status_code, told.json()["status"], told.json()["server"]) == (200, "ok", server)
+    async with httpx.AsyncClient() as real:
+        assert (await real.get(f"http://{address}:8080/")).status_code == 200
+        assert (await real.get(f"http://{address}:8080/nowhere")).status_code == 404
+        assert (await real.head(f"http://{address}:8080/health")).content == b""
+
+
+async def test_any_request_notices_that_a_guest_has_booted(cloud: Region) -> None:
+    server = (await cloud.launch())["serverIds"][0]
+    cloud.clock.advance(74)
+    address = await _address(cloud, server)
+    assert await is_open(address, 8080) is False
+    cloud.clock.advance(1)
+    await cloud.publicips()
+    assert await is_open(address, 8080)
+
+
+async def test_stopping_closes_the_ports_and_hangs_up_and_starting_opens_them_again(cloud: Region) -> None:
+    server = await cloud.launched()
+    address = await _address(cloud, server)
+    reader, writer = await asyncio.open_connection(address, 2222)
+    await reader.readline()
+    await cloud.act("os-stop", server)
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 5)
+    writer.close()
+    assert await is_open(address, 2222) is False
+    await cloud.pass_time(15)
+    await cloud.act("os-start", server)
+    await cloud.pass_time(10)
+    assert await is_open(address, 2222) is False
+    await cloud.pass_time(15)
+    assert await is_open(address, 2222)
+    await cloud.act("reboot", server, type="SOFT")
+    assert await is_open(address, 2222) is False
+
+
+async def test_deleting_a_server_closes_its_ports_for_good(cloud: Region) -> None:
+    server = await cloud.launched()
+    address = await _address(cloud, server)
+    await cloud.delete_server(server)
+    assert await is_open(address, 8080) is False
+    await cloud.pass_time(300)
+    assert await is_open(address, 8080) is False
+
+
+async def test_an_eip_leads_to_the_guest_too(cloud: Region) -> None:
+    server = await cloud.launched(publicip=_EIP)
+    (publicip,) = await cloud.publicips()
+    assert (await _health(publicip["public_ip_address"])).json()["server"] == server
+
+
+async def test_the_console_shows_the_boot_and_ends_with_the_login_prompt(cloud: Region) -> None:
+    server = (await cloud.launch(name="Drill_web01"))["serverIds"][0]
+    await cloud.pass_time(30)
+    assert await _console(cloud, server) == ""
+    await cloud.pass_time(30)
+    booting = await _console(cloud, server)
+    assert "Linux version" in booting
+    assert "login:" not in booting
+    await cloud.pass_time(15)
+    assert (await _console(cloud, server, 5)).endswith("\ndrill-web01 login: ")
+    assert len((await _console(cloud, server, "2")).split("\n")) == 2
+    await cloud.act("os-stop", server)
+    await cloud.pass_time(15)
+    assert "Power down" in await _console(cloud, server)
+
+
+async def test_a_guest_that_never_boots_is_active_and_silent_and_its_console_says_why(cloud: Region) -> None:
+    cloud.emulator.faults.arm("guest-silent")
+    server = await cloud.launched()
+    assert (await cloud.server(server))["status"] == "ACTIVE"
+    assert await is_open(await _address(cloud, server), 8080) is False
+    assert "emergency mode" in await _console(cloud, server)
+    assert "login:" not in await _console(cloud, server)
+
+
+async def test_a_guest_can_be_sick_or_lack_its_application(cloud: Region) -> None:
+    cloud.emulator.faults.arm("guest-silent", profile="sick")
+    sick = await _health(await _address(cloud, await cloud.launched(name="sick")))
+    assert (sick.status_code, sick.json()["status"]) == (503, "failing")
+    cloud.emulator.faults.arm("guest-silent", profile="ssh-only")
+    address = await _address(cloud, await cloud.launched(name="bare"))
+    assert (await is_open(address, 2222), await is_open(address, 8080)) == (True, False)
+
+
+async def test_a_restored_system_behaves_like_the_one_that_was_backed_up(cloud: Region) -> None:
+    database = cloud.account["backups"]["available"][2]
+    image = await cloud.whole_image(database)
+    address = await _address(cloud, await cloud.launched(imageRef=image, flavorRef="m3.xlarge.8"))
+    assert (await is_open(address, 2222), await is_open(address, 8080)) == (True, False)
+
+
+async def test_servers_of_the_seed_open_no_ports_unless_the_seed_says_so(cloud: Region) -> None:
+    web = (await cloud.get("ecs", "/v1/{p}/cloudservers/detail", name="shop-web-01"))["servers"][0]
+    await cloud.emulator.settle()
+    assert await is_open(cloud.private_address(web), 8080) is False
+    marked = {"name": "one", "flavor": "s3.large.2", "disks": [20], "network": "subnet", "listens": True}
+    async with region(seed=small_company(servers=[marked])) as place:
+        one = (await place.get("ecs", "/v1/{p}/cloudservers/detail"))["servers"][0]
+        assert (await _health(place.private_address(one))).json()["name"] == "one"
+
+
+async def test_after_a_restart_on_the_same_state_the_guests_are_back(tmp_path: Path) -> None:
+    clock, state = FakeClock(), tmp_path / "cloud.sqlite"
+    async with region(clock=clock, state=state) as before:
+        server = await before.launched(publicip=_EIP)
+        address = await _address(before, server)
+    assert await is_open(address, 8080) is False
+    async with region(clock=clock, state=state) as after:
+        assert (await _health(address)).json()["server"] == server
+        (publicip,) = await after.publicips()
+        assert (await _health(publicip["public_ip_address"])).json()["server"] == server
+
+
+async def test_two_emulators_side_by_side_never_give_out_the_same_address() -> None:
+    async with region() as one, region() as other:
+        subnet = one.account["subnet"]
+        addresses: list[str] = []
+        for place in (one, other):
+            servers = (await place.launch(count=40, flavorRef="s3.medium.1"))["serverIds"]
+            await place.pass_time(60)
+            await place.pass_time(15)
+            addresses += [await _address(place, server) for server in servers]
+        assert len(set(addresses)) == 80
+        # A fixed address that a neighbour's guest holds is given all the same, and stays silent for this one.
+        theirs = addresses[0]
+        silent = await other.launched(name="second", nics=[{"subnet_id": subnet, "ip_address": theirs}])
+        assert (await _health(theirs)).json()["server"] != silent
+
+
+async def test_guests_that_share_one_address_tell_their_ports_in_the_servers_metadata(tmp_path: Path) -> None:
+    clock, state, shared = FakeClock(), tmp_path / "cloud.sqlite", {"guest_addresses": "shared"}
+
+    async def told(cloud: Region, server: str) -> tuple[str, dict[int, int]]:
+        seen: dict[str, Any] = await cloud.server(server)
+        pairs = (pair.split("=") for pair in seen["metadata"]["emulator.ports"].split(","))
+        return cloud.private_address(seen), {int(port): int(real) for port, real in pairs}
+
+    async with region(clock=clock, state=state, switches=shared) as cloud:
+        first, second = await cloud.launched(name="first"), await cloud.launched(name="second")
+        address, ports = await told(cloud, first)
+        assert (address, set(ports)) == ("127.0.0.1", {2222, 8080})
+        assert (await _health(address, ports[8080])).json()["server"] == first
+        reader, writer = await asyncio.open_connection(address, ports[2222])
+        assert (await reader.readline()).startswith(b"SSH-2.0-")
+        writer.close()
+        address, others = await told(cloud, second)
+        assert (await _health(address, others[8080])).json()["server"] == second
+    async with region(clock=clock, state=state, switches=shared) as cloud:
+        address, ports = await told(cloud, first)
+        assert (await _health(address, ports[8080])).json()["server"] == first
+
+
+async def test_closing_the_emulator_closes_every_port() -> None:
+    async with region() as cloud:
+        address = await _address(cloud, await cloud.launched())
+        assert await is_open(address, 8080)
+    assert await is_open(address, 8080) is False
