@@ -166,7 +166,6 @@ def _environment() -> dict[str, str]:
         "PREFECT_HOME": str(STATE / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
     }
@@ -175,8 +174,8 @@ def _environment() -> dict[str, str]:
 def _call(name: str, *command: str, environ: Mapping[str, str]) -> None:
     done = subprocess.run(command, cwd=ROOT, env=dict(environ), text=True, capture_output=True, check=False)  # noqa: S603
     (STATE / f"{name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    for line in done.stdout.splitlines():
-        console.print(f"  {line}", markup=False)
+    for line in done.stdout.partition("\n\n")[0].splitlines():  # what was made; where to look comes at the end
+        console.print(line, markup=False)
     if done.returncode:
         raise DemoError(f"The {name} ended with {done.returncode}; see .state/demo/{name}.log.")
 

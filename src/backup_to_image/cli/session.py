@@ -23,6 +23,21 @@ from backup_to_image.steps.context import Context
 
 __all__ = ["connected", "perform"]
 
+log = logging.getLogger(__name__)
+
+
+class Unexpected(B2iError):
+    """A mistake of b2i itself."""
+
+    code = "b2i.unexpected"
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            f"b2i itself made a mistake ({type(error).__name__}: {error}).",
+            action="Run it again with -vv and report what it prints. What the cloud was asked for is found by the next run.",
+        )
+
+
 Work = Callable[[Output], Awaitable[int]]
 
 
@@ -45,6 +60,10 @@ def perform(options: Options, work: Work, *, blank: dict[str, Any] | None = None
         name = stopped[0] if stopped else signal.SIGINT
         output.interrupted(name.name)
         return 128 + name
+    except Exception as error:  # our own mistake: told like any other, the trace is for whoever mends it
+        log.debug("unexpected", exc_info=error)
+        output.failed(Unexpected(error))
+        return 1
 
 
 async def _until_signal(work: Work, output: Output, stopped: list[signal.Signals]) -> int:
