@@ -1,0 +1,1 @@
+"""Where and as whom the flows run; never what they do."""

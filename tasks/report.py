@@ -15,17 +15,16 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from backup_to_image.errors import B2iError, Refused, StillRunning
-from backup_to_image.form import RunResult
+from backup_to_image.form import RESULT_KEY, RunResult
 from backup_to_image.model import Delivery, Report
 from tasks import pages
 from tasks.events import image_refused
 from tasks.policy import NO_RETRY
 
-__all__ = ["RESULT_KEY", "checked", "delivered", "failed", "publish_report"]
+__all__ = ["checked", "delivered", "failed", "publish_report"]
 
 REPORT_KEY = "image-from-backup"
 CHECKS_KEY = "image-from-backup-checks"
-RESULT_KEY = "image-from-backup-result"
 _OUTCOMES = {"made", "adopted", "refused", "still-running", "failed", "partly", "checked"}
 
 

@@ -16,7 +16,10 @@ from backup_to_image.model import Delivery, ImageOrder, LaunchOrder, Outcome, Re
 from backup_to_image.settings import Settings
 from backup_to_image.yamlfile import load_file
 
-__all__ = ["OrderForm", "RunError", "RunResult", "launch_order"]
+__all__ = ["RESULT_KEY", "OrderForm", "RunError", "RunResult", "launch_order"]
+
+RESULT_KEY = "image-from-backup-result"
+"""Key of the artifact in which a run leaves its RunResult: Prefect's own results could be read by the worker alone."""
 
 _SUFFIXES = (".yaml", ".yml")
 

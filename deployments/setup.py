@@ -1,0 +1,342 @@
+"""Make a Prefect server ready for our flows: block type, credentials, work pool, deployments, automations.
+
+    python -m deployments.setup             make or bring up to date, by name; a second time changes nothing
+    python -m deployments.setup --check     only say; exit 3 if something differs
+
+It talks to PREFECT_API_URL and takes credentials from OS_CLOUD, clouds.yaml or OS_*. It switches nothing on or off: schedules and
+automations keep the switch that a person gave them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from pydoc import locate
+from typing import Any, Literal, cast
+
+import click
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+from prefect.utilities.callables import parameter_schema
+from prefect.workers.process import ProcessWorker
+
+from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
+from backup_to_image.cli.prefect_door import prefect_server, ui_link
+from backup_to_image.errors import B2iError, UsageError
+from backup_to_image.otc.cloud_files import find_clouds
+
+__all__ = ["Item", "main", "set_up"]
+
+ROOT = Path(__file__).resolve().parent.parent
+POOL = "b2i"
+HEARTBEAT_SECONDS = 30
+RETRY_AFTER_SECONDS = 60
+"""The process worker reports a crash twice, the second time up to 13 s later; a retry in between would be overwritten."""
+
+Change = Literal["created", "updated", "unchanged", "missing"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that setup looks after, and what became of it."""
+
+    kind: str
+    name: str
+    change: Change
+    note: str = ""
+    link: str = ""
+
+    @property
+    def differs(self) -> bool:
+        return self.change != "unchanged"
+
+
+class _Setup:
+    """One pass over one server. With `check` every question is asked and nothing written."""
+
+    def __init__(self, client: PrefectClient, *, check: bool, directory: Path) -> None:
+        self.client = client
+        self.check = check
+        self.directory = directory
+
+    async def block_type(self) -> Item:
+        slug = OtcProject.get_block_type_slug()
+        change: Change = "unchanged"
+        try:
+            known = await self.client.read_block_type_by_slug(slug)
+            await self.client.read_block_schema_by_checksum(OtcProject._calculate_schema_checksum())  # noqa: SLF001 - no public way
+            if known.description != OtcProject.get_description():
+                change = "updated"
+        except ObjectNotFound as error:
+            change = "created" if "block_types" in str(error) else "updated"
+        if change != "unchanged" and not self.check:
+            await OtcProject.aregister_type_and_schema(client=self.client)
+        return Item("block type", slug, change, link="blocks/catalog")
+
+    async def block(self) -> tuple[Item, str | None]:
+        """The default credentials block; what a person wrote into its settings file stays."""
+        wanted, note = _credentials()
+        there, ident = await self._stored_block()
+        if wanted is None:
+            change: Change = "unchanged" if there else "missing"
+            return Item("block", DEFAULT_BLOCK, change, note, f"blocks/block/{ident}" if ident else "blocks/catalog"), ident
+        if there is not None:
+            wanted.settings_file = there.settings_file
+        change = "created" if there is None else "unchanged" if _fields(there) == _fields(wanted) else "updated"
+        if change != "unchanged" and not self.check:
+            ident = str(await wanted.asave(DEFAULT_BLOCK, overwrite=True, client=self.client))
+        return Item("block", DEFAULT_BLOCK, change, note, f"blocks/block/{ident}" if ident else "blocks/catalog"), ident
+
+    async def _stored_block(self) -> tuple[OtcProject | None, str | None]:
+        try:
+            document = await self.client.read_block_document_by_name(DEFAULT_BLOCK, OtcProject.get_block_type_slug())
+        except ObjectNotFound:
+            return None, None
+        return OtcProject.model_validate(document.data), str(document.id)
+
+    async def pool(self) -> Item:
+        """The work pool; one that somebody made of another type is taken as it is."""
+        link = f"work-pools/work-pool/{POOL}"
+        try:
+            pool = await self.client.read_work_pool(POOL)
+        except ObjectNotFound:
+            if not self.check:
+                template = ProcessWorker.get_default_base_job_template()
+                await self.client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+            return Item("work pool", POOL, "created", "type process", link)
+        return Item("work pool", POOL, "unchanged", f"type {pool.type}", link)
+
+    async def deployment(self, declared: dict[str, Any], block_id: str | None) -> tuple[Item, str | None]:
+        """One deployment of prefect.yaml, with the default block as its project."""
+        flow = locate(declared["entrypoint"])
+        if not isinstance(flow, Flow):
+            raise UsageError(f"prefect.yaml: {declared['entrypoint']} is no flow.")
+        wanted = _deployment(declared, cast("Flow[..., Any]", flow), block_id)
+        name = f"{flow.name}/{declared['name']}"
+        there = await self._stored_deployment(name)
+        change: Change = "created" if there is None else "unchanged" if _differences(wanted, there) == [] else "updated"
+        note = ", ".join(_differences(wanted, there)) if there else ""
+        ident = str(there.id) if there else None
+        if change != "unchanged" and not self.check:
+            if there is None:
+                flow_id = await self.client.create_flow_from_name(flow.name)
+                ident = str(await self.client.create_deployment(flow_id, declared["name"], schedules=[], **wanted))
+            else:
+                await self.client.update_deployment(there.id, DeploymentUpdate(**wanted))
+        return Item("deployment", name, change, note, f"deployments/deployment/{ident}" if ident else "deployments"), ident
+
+    async def _stored_deployment(self, name: str) -> DeploymentResponse | None:
+        try:
+            return await self.client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            return None
+
+    async def automation(self, wanted: AutomationCore) -> Item:
+        """One automation, by name; its switch stays as it is."""
+        found = await self.client.read_automations_by_name(wanted.name)
+        there = found[0] if found else None
+        change: Change = "created" if there is None else "unchanged" if _same(wanted, there) else "updated"
+        if change != "unchanged" and not self.check:
+            if there is None:
+                await self.client.create_automation(wanted)
+            else:
+                await self.client.update_automation(there.id, wanted.model_copy(update={"enabled": there.enabled}))
+        note = "" if there is None or there.enabled else "switched off, and left so"
+        return Item("automation", wanted.name, change, note, "automations")
+
+
+async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
+    """Make what is not there and bring up to date what differs; with `check` only look. Safe to repeat.
+
+    `directory` is where the checkout lies on the worker. Raises UsageError where PREFECT_API_URL leads to no server, or where the
+    credentials that are there are wrong.
+    """
+    async with prefect_server() as client:
+        work = _Setup(client, check=check, directory=directory)
+        items = [await work.block_type(), await work.pool()]
+        block, block_id = await work.block()
+        items.append(block)
+        deployments: list[str] = []
+        for declared in _declared(directory):
+            item, ident = await work.deployment(declared, block_id)
+            items.append(item)
+            deployments += [ident] if ident else []
+        items += [await work.automation(one) for one in _automations(deployments)]
+        return items
+
+
+def _credentials() -> tuple[OtcProject | None, str]:
+    """The default block as this environment has it, and what to say about it; never a secret."""
+    named = os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL")
+    if not named and not find_clouds(os.environ, Path.cwd()).files:
+        return None, "no credentials here: set OS_CLOUD or OS_* and run setup again, or fill in the block in the UI"
+    try:
+        block, warnings = OtcProject.from_clouds()
+    except UsageError as error:
+        if named:
+            raise
+        return None, f"left alone: {error.problems[0]}"
+    who = block.username or f"access key {block.access_key}"
+    return block, "; ".join([f"{who} in {block.project_name or block.project_id}", *warnings])
+
+
+def _fields(block: OtcProject) -> dict[str, Any]:
+    return {name: getattr(block, name) for name in OtcProject.model_fields}
+
+
+def _declared(directory: Path) -> list[dict[str, Any]]:
+    """The deployments of prefect.yaml, with the pull steps that they share."""
+    content = cast("dict[str, Any]", yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")))
+    pull = _filled(content["pull"], {"{{ $PWD }}": str(directory)})
+    return [{"pull": pull, **one} for one in content["deployments"]]
+
+
+def _filled(value: Any, known: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        return known.get(value, value)
+    if isinstance(value, list):
+        return [_filled(one, known) for one in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _filled(one, known) for key, one in cast("dict[str, Any]", value).items()}
+    return value
+
+
+def _deployment(declared: dict[str, Any], flow: Flow[..., Any], block_id: str | None) -> dict[str, Any]:
+    """What the deployment must be, in the API's words. Schedules and the pause switch are left to people."""
+    parameters = dict(declared["parameters"])
+    if block_id and "project" in flow.parameters.properties:
+        parameters["project"] = {"$ref": {"block_document_id": block_id}}
+    return {
+        "version": str(declared["version"]),
+        "description": declared["description"],
+        "tags": declared["tags"],
+        "entrypoint": declared["entrypoint"],
+        "parameters": parameters,
+        "parameter_openapi_schema": parameter_schema(flow).model_dump(mode="json", exclude_unset=True),
+        "enforce_parameter_schema": declared["enforce_parameter_schema"],
+        "work_pool_name": declared["work_pool"]["name"],
+        "job_variables": declared["work_pool"]["job_variables"],
+        "pull_steps": declared["pull"],
+    }
+
+
+def _differences(wanted: dict[str, Any], there: DeploymentResponse) -> list[str]:
+    return sorted(field for field, value in wanted.items() if getattr(there, field) != value)
+
+
+def _automations(deployments: list[str]) -> list[AutomationCore]:
+    """Runs that fall silent become Crashed, crashed runs start again: for our deployments only."""
+    silence = 3 * HEARTBEAT_SECONDS
+    return [
+        _automation(
+            "b2i: a run that fell silent has crashed",
+            f"When a run of our deployments sends no heartbeat and no news for {silence} s, worker and run have died together "
+            "and the run is marked as Crashed. The next automation then starts it again.",
+            deployments,
+            after=["prefect.flow-run.heartbeat"],
+            expect=["prefect.flow-run.*"],
+            within=silence,
+            state={"state": "CRASHED", "name": "Crashed", "message": f"No heartbeat for {silence} s: its worker has died, too."},
+        ),
+        _automation(
+            "b2i: a crashed run starts again",
+            f"When a run of our deployments has crashed and nothing has started it again within {RETRY_AFTER_SECONDS} s, it goes "
+            "back to the work pool and adopts what the first attempt made. A run that was started ten times ends by itself.",
+            deployments,
+            after=["prefect.flow-run.Crashed"],
+            expect=[f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Scheduled", "Pending", "Running")],
+            within=RETRY_AFTER_SECONDS,
+            state={"state": "SCHEDULED", "name": "AwaitingRetry", "message": "Started again after a crash."},
+        ),
+    ]
+
+
+def _automation(
+    name: str,
+    description: str,
+    deployments: list[str],
+    *,
+    after: list[str],
+    expect: list[str],
+    within: int,
+    state: dict[str, str],
+) -> AutomationCore:
+    return AutomationCore.model_validate(
+        {
+            "name": name,
+            "description": description,
+            "trigger": {
+                "type": "event",
+                "posture": "Proactive",
+                "match": {"prefect.resource.id": "prefect.flow-run.*"},
+                "match_related": {
+                    "prefect.resource.id": [f"prefect.deployment.{ident}" for ident in sorted(deployments)],
+                    "prefect.resource.role": "deployment",
+                },
+                "for_each": ["prefect.resource.id"],
+                "after": after,
+                "expect": expect,
+                "threshold": 1,
+                "within": within,
+            },
+            "actions": [{"type": "change-flow-run-state", **state}],
+        }
+    )
+
+
+def _same(wanted: AutomationCore, there: AutomationCore) -> bool:
+    keep = {"name", "description", "trigger", "actions"}
+    return _plain(wanted.model_dump(mode="json", include=keep)) == _plain(there.model_dump(mode="json", include=keep))
+
+
+def _plain(value: Any) -> Any:
+    """JSON with what has no order put in order."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return sorted((_plain(one) for one in cast("list[Any]", value)), key=str)
+    return value
+
+
+@click.command("setup", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--check", is_flag=True, help="Only say what differs; exit 3 if something does.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT,
+    help="Where the checkout lies on the worker; default: this one.",
+)
+def main(*, check: bool, directory: Path) -> None:
+    """Make the Prefect server at PREFECT_API_URL ready for our flows. A second time changes nothing.
+
+    Exit codes: 0 done; 2 wrong settings or no server; 3 --check found differences.
+    """
+    try:
+        items = asyncio.run(set_up(check=check, directory=directory))
+    except B2iError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    for item in items:
+        change = f"would be {item.change}" if check and item.change in {"created", "updated"} else item.change
+        click.echo(f"{item.kind:<11} {item.name:<41} {change}{f' ({item.note})' if item.note else ''}")
+    if check:
+        sys.exit(3 if any(item.differs for item in items) else 0)
+    click.echo("\nLook:")
+    for link in dict.fromkeys(item.link for item in items):
+        click.echo(f"  {ui_link(link)}")
+    click.echo("\nNext, on the worker's host, in the checkout:")
+    click.echo(f"  PREFECT_API_URL={get_current_settings().api.url} .venv/bin/prefect worker start --pool {POOL}")
+    click.echo("\nNothing was switched on. PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false keeps advertisements off the UI.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The way to a Prefect server: reach it, order a run of our deployment, follow it, read what came of it.
+
+Only this module of the command line imports Prefect, and only `--prefect` and the setup import this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    LogFilter,
+    LogFilterFlowRunId,
+    LogFilterTimestamp,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import ArtifactSort, LogSort
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+
+from backup_to_image.blocks import OtcProject
+from backup_to_image.clock import Clock
+from backup_to_image.errors import B2iError, UsageError
+from backup_to_image.form import RESULT_KEY, OrderForm, RunResult
+
+__all__ = [
+    "DEPLOYMENT",
+    "Follower",
+    "detached",
+    "ended_without_a_word",
+    "order_run",
+    "prefect_server",
+    "read_result",
+    "ui_link",
+]
+
+DEPLOYMENT = "image-from-backup/on-demand"
+
+_LOOK_EVERY = 1.0
+_NO_WORKER_AFTER = timedelta(seconds=30)
+# A crashed run is brought back by an automation after 60 s; a second report of the crash may come in between.
+_CRASH_GRACE = timedelta(minutes=3)
+# The engine's own remarks say nothing about images.
+_ENGINE = ("Beginning flow run", "Finished in state", "View at", "Executing ")
+
+
+@asynccontextmanager
+async def prefect_server() -> AsyncGenerator[PrefectClient]:
+    """A client of the server at PREFECT_API_URL, never a server of its own. Raises UsageError where there is none."""
+    address = get_current_settings().api.url
+    if not address:
+        raise UsageError(
+            "PREFECT_API_URL is not set, so there is no Prefect server to go to.",
+            action="Set it, such as http://127.0.0.1:4200/api. Without --prefect b2i needs no server.",
+            code="b2i.no-prefect",
+        )
+    async with get_client() as client:
+        trouble = await client.api_healthcheck()
+        if trouble is not None:
+            raise UsageError(
+                f"The Prefect server at {address} does not answer: {trouble or type(trouble).__name__}.",
+                action="Start it or correct PREFECT_API_URL. Without --prefect b2i needs no server.",
+                code="b2i.no-prefect",
+            )
+        try:
+            yield client
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code not in {401, 403}:
+                raise
+            raise UsageError(
+                f"The Prefect server at {address} does not let us in ({error.response.status_code}).",
+                action="Set PREFECT_API_AUTH_STRING as the server has it, and no PREFECT_API_KEY.",
+                code="b2i.no-prefect",
+            ) from None
+
+
+def ui_link(path: str) -> str:
+    """A page of the UI. With /v2/, since other addresses open the old one."""
+    return f"{(get_current_settings().ui_url or '').rstrip('/')}/v2/{path}"
+
+
+async def order_run(form: OrderForm, block: str, client: PrefectClient) -> FlowRun:
+    """Order a new run of the deployment, the credentials block by reference. Raises UsageError where one of them is not there."""
+    try:
+        deployment = await client.read_deployment_by_name(DEPLOYMENT)
+    except ObjectNotFound:
+        raise UsageError(
+            f"There is no deployment {DEPLOYMENT} on the Prefect server.", action="`python -m deployments.setup` makes it."
+        ) from None
+    try:
+        document = await client.read_block_document_by_name(block, OtcProject.get_block_type_slug(), include_secrets=False)
+    except ObjectNotFound:
+        raise UsageError(
+            f"There is no credentials block {block!r} on the Prefect server.",
+            action=f"`python -m deployments.setup` makes the default one; others: {ui_link('blocks/catalog')}.",
+        ) from None
+    return await client.create_flow_run_from_deployment(
+        deployment.id,
+        parameters={
+            "order": form.model_dump(mode="json"),
+            "project": {"$ref": {"block_document_id": str(document.id)}},
+        },
+        tags=["ordered-by-b2i"],
+        idempotency_key=str(uuid4()),
+    )
+
+
+async def read_result(run_id: UUID, client: PrefectClient) -> RunResult | None:
+    """What the run says came of it; None where it ended without a word (killed, cancelled, parameters refused)."""
+    found = await client.read_artifacts(
+        artifact_filter=ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[RESULT_KEY])
+        ),
+        sort=ArtifactSort.CREATED_DESC,
+        limit=1,
+    )
+    return RunResult.model_validate_json(str(found[0].data)) if found else None
+
+
+@dataclass
+class Follower:
+    """Follows one run: tells its changes of state and its log lines as they come."""
+
+    client: PrefectClient
+    clock: Clock
+    tell: Callable[[str], None]
+    _seen: set[UUID] = field(default_factory=set[UUID])
+    _newest: datetime | None = None
+
+    async def follow(self, run: FlowRun) -> FlowRun:
+        """The run, once it has ended. A crash counts only when nobody brings the run back for three minutes."""
+        begun = self.clock.now()
+        state, told_of_worker, crashed_at = "", False, None
+        while True:
+            run = await self.client.read_flow_run(run.id)
+            await self._tell_logs(run.id)
+            now = self.clock.now()
+            if run.state and run.state.name != state:
+                state = run.state.name or run.state.type.value
+                if not run.state.is_final() or run.state.type is StateType.CRASHED:
+                    self.tell(f"run {run.name}: {state}")
+            if run.state and run.state.type is StateType.CRASHED:
+                crashed_at = crashed_at or now
+                if now - crashed_at > _CRASH_GRACE:
+                    return run
+            elif run.state and run.state.is_final():
+                await self.clock.sleep(_LOOK_EVERY)  # the last lines come a little later than the state
+                await self._tell_logs(run.id)
+                return run
+            else:
+                crashed_at = None
+            waits = run.state is not None and run.state.type is StateType.SCHEDULED and run.run_count == 0
+            if waits and not told_of_worker and now - begun > _NO_WORKER_AFTER:
+                told_of_worker = True
+                self.tell(f"no worker has taken the run yet: `prefect worker start --pool {run.work_pool_name or 'b2i'}`")
+            await self.clock.sleep(_LOOK_EVERY)
+
+    async def _tell_logs(self, run_id: UUID) -> None:
+        after = LogFilterTimestamp(after_=self._newest - timedelta(seconds=10)) if self._newest else None  # pyright: ignore[reportArgumentType] - Prefect's own datetime type is one
+        logs = await self.client.read_logs(
+            LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]), timestamp=after),
+            sort=LogSort.TIMESTAMP_ASC,
+            limit=200,
+        )
+        for log in logs:
+            if log.id in self._seen:
+                continue
+            self._seen.add(log.id)
+            self._newest = log.timestamp
+            if log.name == "prefect.flow_runs" and not log.message.startswith(_ENGINE):
+                self.tell(log.message)
+
+
+def ended_without_a_word(run: FlowRun) -> B2iError:
+    """The error that stands for a run that left no result: its state's own words."""
+    state = run.state
+    said = (state.message if state else None) or "without a message"
+    name = (state.name if state else None) or "Unknown"
+    return B2iError(
+        f"The run {run.name} ended as {name}: {said}",
+        action=f"Look at {ui_link(f'runs/flow-run/{run.id}')}. Ordering again is harmless: it adopts what is there.",
+        code=f"b2i.prefect.{name.lower()}",
+    )
+
+
+def detached(run: FlowRun) -> str:
+    """Said when the follower is stopped: the run is not."""
+    return f"detached; the run {run.name} goes on: {ui_link(f'runs/flow-run/{run.id}')}"

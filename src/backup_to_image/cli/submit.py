@@ -1,0 +1,100 @@
+"""`b2i --prefect create`: the same order, done by the deployment at PREFECT_API_URL, followed from here.
+
+It prints the same JSON and gives the same exit code as the local door. Nothing is decided here: the worker's files say whom an
+image may be shared with and what a launch order's name means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from backup_to_image.clock import Clock, SystemClock
+from backup_to_image.errors import UsageError
+from backup_to_image.form import OrderForm, RunResult
+
+if TYPE_CHECKING:
+    from backup_to_image.cli.options import Options
+    from backup_to_image.cli.output import Output
+    from backup_to_image.model import ImageOrder
+
+__all__ = ["submit", "submit_create"]
+
+
+async def submit(form: OrderForm, *, block: str, tell: Callable[[str], None], clock: Clock | None = None) -> RunResult:
+    """Order a run, follow it, return what came of it. Each call orders a run of its own; all of them adopt what is there.
+
+    Raises UsageError where PREFECT_API_URL is not set, the server is not reached, or setup has not been run. When it is
+    cancelled, the run goes on and `tell` is told where.
+    """
+    try:
+        from backup_to_image.cli import prefect_door as door
+    except ImportError:
+        raise UsageError(
+            "Prefect is not installed, so --prefect cannot be used here.",
+            action="Install backup-to-image[prefect]; or leave out --prefect: b2i does the work itself.",
+        ) from None
+    async with door.prefect_server() as client:
+        run = await door.order_run(form, block, client)
+        tell(f"ordered run {run.name}: {door.ui_link(f'runs/flow-run/{run.id}')}")
+        try:
+            ended = await door.Follower(client, clock or SystemClock(), tell).follow(run)
+            return await door.read_result(run.id, client) or RunResult.of(door.ended_without_a_word(ended))
+        except asyncio.CancelledError:
+            tell(door.detached(run))
+            raise
+
+
+async def submit_create(
+    order: ImageOrder,
+    *,
+    server: str | None,
+    options: Options,
+    output: Output,
+    dry_run: bool,
+    after_failure: bool = False,
+    launch_file: str | None = None,
+) -> int:
+    """What `create` does with --prefect; returns the exit code. `launch_file`: the launch order's file name on the worker."""
+    if server:
+        raise UsageError(
+            "--prefect orders by backup, not by --server.",
+            action=f"`b2i backups --server {server} --usable` lists its backups, newest first.",
+        )
+    if options.cloud or options.region or options.config:
+        output.note("--cloud, --region and --config do not count with --prefect: the block and the worker's files do")
+    named = launch_file or (order.launch.name if order.launch else "")
+    form = OrderForm.of(order, launch=named, after_failure=after_failure, dry_run=dry_run)
+    result = await submit(form, block=options.block, tell=output.say)
+    output.result(_as_json(result, output.blank))
+    _show(result, output)
+    return result.exit_code
+
+
+def _as_json(result: RunResult, keys: dict[str, Any]) -> dict[str, Any]:
+    from backup_to_image.cli.output import delivery_json
+
+    content: dict[str, Any] = delivery_json(result.delivery) if result.delivery else {}
+    content |= {f"{kind}_id": ident for kind, ident in result.handle.items() if f"{kind}_id" in keys}
+    if result.report:
+        content["report"] = result.report.model_dump(mode="json")
+    return content | {"outcome": result.outcome, "error": result.error.model_dump() if result.error else None}
+
+
+def _show(result: RunResult, output: Output) -> None:
+    from rich.markup import escape
+
+    from backup_to_image.cli.output import show_delivery
+
+    if result.report and not result.delivery:
+        output.report(result.report)
+    if result.delivery:
+        show_delivery(output, result.delivery)
+    elif result.outcome is None:
+        output.show("Nothing speaks against it. Nothing was made.")
+    if result.error and not output.as_json:
+        for line in result.error.message.splitlines():
+            output.err.print(f"[red]{escape(line)}[/]")
+        if result.error.action:
+            output.err.print(f"[bold]What to do:[/] {escape(result.error.action)}")
