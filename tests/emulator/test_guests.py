@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from backup_to_image.clock import FakeClock
+
 from .region import Region, region, small_company
 
 _EIP = {"eip": {"iptype": "5_bgp", "bandwidth": {"size": 5, "sharetype": "PER", "chargemode": "traffic"}}}
@@ -215,3 +216,20 @@ async def test_closing_the_emulator_closes_every_port() -> None:
         address = await _address(cloud, await cloud.launched())
         assert await is_open(address, 8080)
     assert await is_open(address, 8080) is False
+
+
+async def test_on_a_clock_that_stands_still_nothing_runs_in_the_background(cloud: Region) -> None:
+    before = len(asyncio.all_tasks())
+    address = await _address(cloud, await cloud.launched())
+    assert await is_open(address, 8080)
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_an_emulator_that_was_only_closed_leaves_its_ports_to_the_next(tmp_path: Path) -> None:
+    clock, state = FakeClock(), tmp_path / "cloud.sqlite"
+    async with region(clock=clock, state=state) as cloud:
+        server = await cloud.launched()
+        address = await _address(cloud, server)
+        cloud.emulator.close()
+        async with region(clock=clock, state=state):
+            assert (await _health(address)).json()["server"] == server

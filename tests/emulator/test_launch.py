@@ -340,3 +340,39 @@ async def test_a_reader_may_not_launch(cloud: Region) -> None:
     auditor = cloud.account | {"user": "shop-auditor", "password": "Only-Reads-2026"}
     await cloud.log_in(auditor)
     assert await cloud.launch_refused() == (403, "Pdp.0001")
+
+
+async def test_a_creation_that_is_stuck_stays_in_build_and_its_job_runs_on(cloud: Region) -> None:
+    cloud.emulator.faults.arm("job-stuck", operation="createServers")
+    taken = await cloud.launch()
+    await cloud.pass_time(86_000)
+    assert (await cloud.job(taken["job_id"]))["status"] == "RUNNING"
+    assert (await cloud.server(taken["serverIds"][0]))["status"] == "BUILD"
+
+
+@pytest.mark.parametrize(("answer", "tags"), [("honoured", ["drill=yes"]), ("ignored", [])])
+async def test_whether_server_tags_count_is_a_switch(cloud: Region, answer: str, tags: list[str]) -> None:
+    cloud.emulator.switches["server_tags"] = answer
+    server = await cloud.launched(server_tags=[{"key": "drill", "value": "yes"}])
+    assert (await cloud.server(server))["tags"] == tags
+
+
+@pytest.mark.parametrize(("answer", "status"), [("usable", 200), ("unknown", 400)])
+async def test_whether_a_rejected_image_launches_is_a_switch(cloud: Region, answer: str, status: int) -> None:
+    cloud.emulator.switches["rejected_image"] = answer
+    image, recipient = await cloud.whole_image(), cloud.account["recipient"]
+    await cloud.ask("POST", "ims", f"/v2/images/{image}/members", {"member": recipient["project_id"]})
+    await cloud.log_in(recipient)
+    await cloud.ask("PUT", "ims", f"/v2/images/{image}/members/{{p}}", {"status": "rejected"})
+    vpc = (await cloud.get("vpc", "/v1/{p}/vpcs"))["vpcs"][0]["id"]
+    subnet = (await cloud.get("vpc", "/v1/{p}/subnets"))["subnets"][0]["id"]
+    order = cloud.order(imageRef=image, vpcid=vpc, nics=[{"subnet_id": subnet}])
+    assert (await cloud.ask("POST", "ecs", "/v1/{p}/cloudservers", order)).status_code == status
+
+
+async def test_a_full_subnet_takes_no_more_servers() -> None:
+    networks = [{"vpc": "net", "cidr": "127.61.0.0/16", "subnets": {"subnet": "127.61.1.0/28"}}]
+    async with region(seed=small_company(networks=networks)) as cloud:
+        assert await cloud.launch_refused(count=11) == (400, "Ecs.0012")
+        await cloud.launch(count=10)
+        assert await cloud.launch_refused() == (400, "Ecs.0012")

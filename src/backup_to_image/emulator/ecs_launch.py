@@ -134,13 +134,8 @@ def _build(cloud: Cloud, call: Call, order: Order, name: str, profile: str, rese
 def _nic(cloud: Cloud, server_id: str, name: str, profile: str | None, subnet: Doc, fixed: str | None) -> Doc:
     """A NIC with its address: the one asked for, else one that follows from the server's id and is free on this machine."""
     digest = hashlib.sha256(f"{server_id}/{subnet['id']}".encode()).hexdigest()
-    candidates = [fixed]
-    if fixed is None:
-        free = free_addresses(subnet, used_addresses(cloud))
-        turn = int(digest[:8], 16) % len(free)
-        candidates = free[turn:] + free[:turn]
-    addresses = [address for address in candidates if address is not None]
-    address = addresses[0] if profile is None else cloud.guests.move_in(server_id, name, profile, addresses)
+    free = free_addresses(subnet, used_addresses(cloud), int(digest[:8], 16)) if fixed is None else iter([fixed])
+    address = next(free) if profile is None else cloud.guests.move_in(server_id, name, profile, free)
     mac = "fa:16:3e:" + ":".join(re.findall("..", digest[8:14]))
     return {"port_id": str(uuid.uuid4()), "mac": mac, "subnet_id": subnet["id"], "ip": address}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "free_addresses",
     "key_pair",
     "read_order",
+    "room_in",
     "used_addresses",
     "used_quota",
 ]
@@ -49,6 +51,7 @@ _ANY_FLAVOR = {"SSD", "SAS", "SATA", "GPSSD", "ESSD", "GPSSD2"}
 _USER_DATA_LIMIT = 32 * 1024
 _SUFFIXED_NAME_LIMIT = 59
 _TAG_LIMIT = 10
+_RESERVED_ADDRESSES = 4  # the network's own, and the last three
 _SMALL_SYSTEM_RAM = 4096  # what a 32-bit system can use, MB
 
 
@@ -222,7 +225,7 @@ def _nics(cloud: Cloud, project: str, asked: Doc) -> list[tuple[Doc, str | None]
         if fixed is not None:
             _fixed_address_is_free(subnet, fixed, used)
             used.add(fixed)
-        elif len(free_addresses(subnet, used)) < count:
+        elif room_in(subnet, used) < count:
             raise Refusal(400, "Ecs.0012", "the subnet does not contain enough IP addresses")
         nics.append((subnet, fixed))
     return nics
@@ -233,10 +236,21 @@ def used_addresses(cloud: Cloud) -> set[str]:
     return {nic["ip"] for server in cloud.walk("server") for nic in server["nics"]}
 
 
-def free_addresses(subnet: Doc, used: set[str]) -> list[str]:
-    """The subnet's addresses that a server can get: the gateway and the last three belong to the system."""
-    hosts = [str(host) for host in ipaddress.ip_network(subnet["cidr"]).hosts()]
-    return [host for host in hosts[:-2] if host not in used and host != subnet["gateway"]]
+def free_addresses(subnet: Doc, used: set[str], turn: int = 0) -> Iterator[str]:
+    """The subnet's addresses that a server can get, from the turn-th on and round; the gateway and the last three are taken."""
+    network = ipaddress.ip_network(subnet["cidr"])
+    hosts = network.num_addresses - _RESERVED_ADDRESSES
+    for step in range(hosts):
+        address = str(network[1 + (turn + step) % hosts])
+        if address not in used and address != subnet["gateway"]:
+            yield address
+
+
+def room_in(subnet: Doc, used: set[str]) -> int:
+    """How many more servers the subnet can take."""
+    network = ipaddress.ip_network(subnet["cidr"])
+    taken = {address for address in {*used, subnet["gateway"]} if ipaddress.ip_address(address) in network}
+    return network.num_addresses - _RESERVED_ADDRESSES - len(taken)
 
 
 def _fixed_address_is_free(subnet: Doc, address: str, used: set[str]) -> None:
@@ -246,7 +260,7 @@ def _fixed_address_is_free(subnet: Doc, address: str, used: set[str]) -> None:
         raise Refusal(400, "Ecs.0005", f"{address} is no IPv4 address") from None
     if not inside:
         raise Refusal(400, "Ecs.0039", f"{address} does not belong to the subnet")
-    if address not in free_addresses(subnet, used):
+    if address in used or address not in free_addresses(subnet, used):
         raise Refusal(400, "Ecs.0010", f"the private IP address {address} is already being used")
 
 

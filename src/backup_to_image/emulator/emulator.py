@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -93,9 +94,9 @@ class Emulator:
         return self.tick() + await self.cloud.guests.settle()
 
     async def aclose(self) -> None:
-        """Hang up every guest and close the state; to be called in the loop that served."""
-        await self.cloud.guests.aclose()
+        """`close`, in the loop that served: connections to guests are told at once."""
         self.close()
+        await asyncio.sleep(0)
 
     @asynccontextmanager
     async def living(self) -> AsyncGenerator[None]:
@@ -107,5 +108,6 @@ class Emulator:
             yield
 
     def close(self) -> None:
-        """Write what is left and let go of the state file."""
+        """Hang up every guest, write what is left and let go of the state file."""
+        self.cloud.guests.close()
         self.cloud.store.close()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .cloud import Cloud
 
 __all__ = ["DEAD", "HEALTHY", "PROFILES", "SHARED_HOST", "Guests", "Profile", "is_up", "profile_named"]
+
+_LOG = logging.getLogger(__name__)
 
 SHARED_HOST = "127.0.0.1"
 SSH, HTTP = 2222, 8080
@@ -70,10 +73,9 @@ class _Room:
 
     def let_go(self) -> None:
         """Stop listening, hang up on whoever is connected, give the ports back."""
-        for server in self.listening:
-            server.close()
-        for talk in tuple(self.talks):
-            talk.abort()
+        for hang_up in (*(server.close for server in self.listening), *(talk.abort for talk in self.talks)):
+            with contextlib.suppress(RuntimeError):  # the loop that served them is closed, and its connections with it
+                hang_up()
         for sock in self.bound.values():
             sock.close()
         self.listening, self.bound = [], {}
@@ -127,15 +129,19 @@ class Guests:
         when all are held by others, in which case the guest stays silent: the neighbour's guest would answer in its name.
         """
         kind = profile_named(profile)
-        candidates = list(addresses)
-        for address in candidates:
+        first = None
+        for address in addresses:
+            first = first or address
             room = _Room(server_id, name, kind, [SHARED_HOST if self.shared else address], dict(ports or {}))
             if _occupy(room, again=ports is not None):
                 self._rooms[server_id] = room
                 return address
             room.let_go()
-        self._rooms[server_id] = _Room(server_id, name, Profile(boots=kind.boots, ports=()), candidates[:1], {})
-        return candidates[0]
+        if first is None:
+            raise ValueError("a guest needs an address to choose from")
+        _LOG.warning("%s: every address is held by others on this machine; its ports stay closed", name)
+        self._rooms[server_id] = _Room(server_id, name, Profile(boots=kind.boots, ports=()), [first], {})
+        return first
 
     def also_at(self, server_id: str, address: str) -> None:
         """Let the guest answer at one more address too: that of its EIP."""
@@ -185,12 +191,11 @@ class Guests:
                 for publicip in self._cloud.walk("publicip", server["project"], port_id=server["nics"][0]["port_id"]):
                     self.also_at(server["id"], publicip["address"])
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close every socket. The guests of running servers come back with the next emulator on the same state."""
         for server_id in tuple(self._rooms):
             self.move_out(server_id)
         self._returned = False
-        await asyncio.sleep(0)  # aborted connections are told in the next turn of the loop
 
 
 def _occupy(room: _Room, *, again: bool) -> bool:
@@ -227,7 +232,7 @@ def _bind(host: str, port: int, *, again: bool) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         sock.bind((host, port))
-        # Inherited by its connections, so that the ones that linger after a stop do not keep the port from the guest's next start.
+        # Inherited by its connections: those that linger after a stop do not keep the port from the guest's next start.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except OSError:
         sock.close()
