@@ -60,7 +60,7 @@ def _moment(text: str) -> datetime:
 
 async def test_times_come_in_three_spellings(shop: Client) -> None:
     texts = [entry["created_at"] for entry in (await shop.get("cbr/v3/{p}/backups")).json()["backups"]]
-    endings = {text[-1] == "Z" and "Z" or (text[-6:] if "+" in text else "bare") for text in texts}
+    endings = {(text[-1] == "Z" and "Z") or (text[-6:] if "+" in text else "bare") for text in texts}
     assert endings == {"Z", "+00:00", "bare"}
 
 

@@ -34,7 +34,9 @@ async def test_own_images_are_paged_in_the_order_of_their_making(shop: Client) -
     for direction in ("asc", "desc"):
         whole = await ids(shop, owner=shop.project, limit=1000, sort_dir=direction)
         pages: list[str] = []
-        while page := await ids(shop, owner=shop.project, limit=4, sort_dir=direction, **({"marker": pages[-1]} if pages else {})):
+        while page := await ids(
+            shop, owner=shop.project, limit=4, sort_dir=direction, **({"marker": pages[-1]} if pages else {})
+        ):
             pages += page
         assert pages == whole
         times = [(await shop.image(image))["created_at"] for image in whole]
@@ -44,13 +46,26 @@ async def test_own_images_are_paged_in_the_order_of_their_making(shop: Client) -
 async def test_a_list_is_bounded_by_creation_time(shop: Client) -> None:
     everything = (await shop.get("ims/v2/cloudimages", owner=shop.project, limit=1000)).json()["images"]
     middle = everything[len(everything) // 2]["created_at"]
-    for operator, passes in {"gt": lambda t: t > middle, "gte": lambda t: t >= middle, "lt": lambda t: t < middle, "lte": lambda t: t <= middle, "eq": lambda t: t == middle, "neq": lambda t: t != middle}.items():
+    for operator, passes in {
+        "gt": lambda t: t > middle,
+        "gte": lambda t: t >= middle,
+        "lt": lambda t: t < middle,
+        "lte": lambda t: t <= middle,
+        "eq": lambda t: t == middle,
+        "neq": lambda t: t != middle,
+    }.items():
         wanted = [image["id"] for image in everything if passes(image["created_at"])]
         assert await ids(shop, owner=shop.project, limit=1000, created_at=f"{operator}:{middle}") == wanted, operator
 
 
 async def test_filters_find_what_they_name(region: Region, shop: Client, backups: dict[str, Any]) -> None:
-    image = await made(region, shop, backups["available"][0], "web01-only", image_tags=[{"key": "team", "value": "web"}, {"key": "keep", "value": ""}])
+    image = await made(
+        region,
+        shop,
+        backups["available"][0],
+        "web01-only",
+        image_tags=[{"key": "team", "value": "web"}, {"key": "keep", "value": ""}],
+    )
     found = image["id"]
     assert await ids(shop, name="web01-only") == [found]
     assert await ids(shop, name="web01") == []  # exactly, or not at all
@@ -78,7 +93,14 @@ async def test_the_whole_image_mark_shows_where_the_switch_says_so(region: Regio
 async def test_a_patch_changes_what_it_names(region: Region, shop: Client, backups: dict[str, Any]) -> None:
     image = await made(region, shop, backups["available"][0])
     where = f"ims/v2/cloudimages/{image['id']}"
-    answer = await shop.patch(where, [{"op": "replace", "path": "/name", "value": "renamed"}, {"op": "add", "path": "/__description", "value": "kept for audit"}, {"op": "add", "path": "/max_ram", "value": "8192"}])
+    answer = await shop.patch(
+        where,
+        [
+            {"op": "replace", "path": "/name", "value": "renamed"},
+            {"op": "add", "path": "/__description", "value": "kept for audit"},
+            {"op": "add", "path": "/max_ram", "value": "8192"},
+        ],
+    )
     assert answer.status_code == 200
     seen = await shop.image(image["id"])
     assert (seen["name"], seen["__description"], seen["max_ram"]) == ("renamed", "kept for audit", "8192")
@@ -99,13 +121,17 @@ async def test_a_patch_changes_what_it_names(region: Region, shop: Client, backu
         ({"op": "add", "path": "/min_ram", "value": "many"}, "IMG.0055"),
     ],
 )
-async def test_a_patch_is_refused_where_it_cannot_be(region: Region, shop: Client, backups: dict[str, Any], patch: dict[str, Any], code: str) -> None:
+async def test_a_patch_is_refused_where_it_cannot_be(
+    region: Region, shop: Client, backups: dict[str, Any], patch: dict[str, Any], code: str
+) -> None:
     image = await made(region, shop, backups["available"][0])
     answer = await shop.patch(f"ims/v2/cloudimages/{image['id']}", [patch])
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
 
 
-async def test_only_the_owner_changes_an_active_image(region: Region, shop: Client, partner: Client, backups: dict[str, Any]) -> None:
+async def test_only_the_owner_changes_an_active_image(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
     job = (await shop.create_image(backups["available"][0])).json()["job_id"]
     young = (await ids(shop, owner=shop.project, limit=1))[0]
     rename = [{"op": "replace", "path": "/name", "value": "x"}]
@@ -126,7 +152,9 @@ async def test_tags_are_set_seen_and_removed_through_every_call(region: Region, 
     assert (await shop.post(base, {"tag": {"key": "keep", "value": "true"}})).status_code == 204
     assert (await shop.post(base, {"tag": {"key": "keep", "value": "no"}})).status_code == 204  # the key gets the new value
     assert (await shop.put("ims/v1/cloudimages/tags", {"image_id": image, "tag": "drill.2026-01"})).status_code == 204
-    assert (await shop.post(f"{base}/action", {"action": "create", "tags": [{"key": "a", "value": ""}, {"key": "b", "value": "1"}]})).status_code == 204
+    assert (
+        await shop.post(f"{base}/action", {"action": "create", "tags": [{"key": "a", "value": ""}, {"key": "b", "value": "1"}]})
+    ).status_code == 204
     assert (await shop.post(f"{base}/action", {"action": "delete", "tags": [{"key": "b"}, {"key": "never"}]})).status_code == 204
     wanted = {"keep": "no", "drill": "2026-01", "a": ""}
     assert {tag["key"]: tag["value"] for tag in (await shop.get(base)).json()["tags"]} == wanted
@@ -142,7 +170,9 @@ async def test_tags_are_set_seen_and_removed_through_every_call(region: Region, 
 async def test_ten_tags_are_enough(region: Region, shop: Client, partner: Client, backups: dict[str, Any]) -> None:
     image = (await made(region, shop, backups["available"][0]))["id"]
     base = f"ims/v2/{{p}}/images/{image}/tags"
-    assert (await shop.post(f"{base}/action", {"action": "create", "tags": [{"key": f"k{n}", "value": ""} for n in range(10)]})).status_code == 204
+    assert (
+        await shop.post(f"{base}/action", {"action": "create", "tags": [{"key": f"k{n}", "value": ""} for n in range(10)]})
+    ).status_code == 204
     assert (await shop.post(base, {"tag": {"key": "eleventh", "value": ""}})).json()["error"]["code"] == "IMG.0116"
     assert (await shop.post(base, {"tag": {"key": "k3", "value": "new"}})).status_code == 204
     await shop.post(f"ims/v2/images/{image}/members", {"member": partner.project})
@@ -153,7 +183,9 @@ async def test_ten_tags_are_enough(region: Region, shop: Client, partner: Client
 
 
 @pytest.mark.parametrize("with_backup", [True, False])
-async def test_a_deleted_image_goes_in_a_while_and_its_backup_as_asked(region: Region, shop: Client, backups: dict[str, Any], with_backup: bool) -> None:
+async def test_a_deleted_image_goes_in_a_while_and_its_backup_as_asked(
+    region: Region, shop: Client, backups: dict[str, Any], with_backup: bool
+) -> None:
     backup = backups["available"][0]
     image = (await made(region, shop, backup))["id"]
     assert (await shop.delete(f"cbr/v3/{{p}}/backups/{backup}")).json()["error_code"] == "BackupService.6204"
@@ -171,7 +203,9 @@ async def test_a_deleted_image_goes_in_a_while_and_its_backup_as_asked(region: R
 
 
 @pytest.mark.parametrize("default", ["false", "true"])
-async def test_without_a_word_about_the_backup_the_switch_decides(region: Region, shop: Client, backups: dict[str, Any], default: str) -> None:
+async def test_without_a_word_about_the_backup_the_switch_decides(
+    region: Region, shop: Client, backups: dict[str, Any], default: str
+) -> None:
     region.emulator.switches["delete_backup_default"] = default
     image = (await made(region, shop, backups["available"][0]))["id"]
     assert (await shop.delete(f"ims/v2/images/{image}")).status_code == 204
@@ -189,7 +223,9 @@ async def test_a_backup_in_a_locked_vault_survives_its_image(region: Region, sho
 
 
 @pytest.mark.parametrize(("form", "statuses"), [("ims", (400, 400, 400, 400)), ("glance", (409, 403, 403, 403))])
-async def test_deletion_is_refused_in_either_form(region: Region, shop: Client, partner: Client, backups: dict[str, Any], form: str, statuses: tuple[int, ...]) -> None:
+async def test_deletion_is_refused_in_either_form(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any], form: str, statuses: tuple[int, ...]
+) -> None:
     region.emulator.switches["native_refusals"] = form
     await shop.create_image(backups["available"][0])
     image = (await ids(shop, owner=shop.project, limit=1))[0]

@@ -39,7 +39,9 @@ def projects(region: Region, number: int) -> list[str]:
     return made_up
 
 
-async def test_an_offer_is_seen_answered_and_ended_on_both_sides(region: Region, shop: Client, partner: Client, backups: dict[str, Any]) -> None:
+async def test_an_offer_is_seen_answered_and_ended_on_both_sides(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
     image = (await made(region, shop, backups["available"][0]))["id"]
     job = await offer(region, shop, [image], [partner.project])
     assert job["entities"]["results"] == [{"image_id": image, "project_id": partner.project, "status": "success"}]
@@ -67,7 +69,9 @@ async def test_an_offer_is_seen_answered_and_ended_on_both_sides(region: Region,
     assert (await shop.image(image))["visibility"] == "private"
 
 
-async def test_the_native_calls_do_the_same_at_once(region: Region, shop: Client, partner: Client, backups: dict[str, Any]) -> None:
+async def test_the_native_calls_do_the_same_at_once(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
     image = (await made(region, shop, backups["available"][0]))["id"]
     where = f"ims/v2/images/{image}/members"
     assert (await shop.post(where, {"member": partner.project})).json()["status"] == "pending"
@@ -81,7 +85,9 @@ async def test_the_native_calls_do_the_same_at_once(region: Region, shop: Client
     assert (await shop.delete(f"{where}/{partner.project}")).status_code == 404
 
 
-async def test_what_may_not_be_shared_is_refused_with_its_reason(region: Region, shop: Client, partner: Client, backups: dict[str, Any]) -> None:
+async def test_what_may_not_be_shared_is_refused_with_its_reason(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
     async def no(client: Client, image: str, project: str) -> str:
         answer = await client.post("ims/v1/cloudimages/members", {"images": [image], "projects": [project]})
         assert answer.status_code == 400, answer.text
@@ -105,7 +111,9 @@ async def test_what_may_not_be_shared_is_refused_with_its_reason(region: Region,
     assert await no(shop, young, guest) == "IMG.0046"
 
 
-async def test_a_backup_shared_to_the_caller_gives_an_image_that_cannot_be_shared_even_later(region: Region, shop: Client, partner: Client, backups: dict[str, Any]) -> None:
+async def test_a_backup_shared_to_the_caller_gives_an_image_that_cannot_be_shared_even_later(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
     image = (await made(region, shop, backups["shared_accepted"]))["id"]
     assert (await partner.delete(f"cbr/v3/{{p}}/backups/{backups['shared_accepted']}/members/{shop.project}")).status_code == 204
     answer = await shop.post(f"ims/v2/images/{image}/members", {"member": region.account["second_project"]})
@@ -113,7 +121,9 @@ async def test_a_backup_shared_to_the_caller_gives_an_image_that_cannot_be_share
 
 
 @pytest.mark.parametrize(("counted", "expected"), [("all", 400), ("answered", 200)])
-async def test_ten_recipients_are_enough(region: Region, shop: Client, backups: dict[str, Any], counted: str, expected: int) -> None:
+async def test_ten_recipients_are_enough(
+    region: Region, shop: Client, backups: dict[str, Any], counted: str, expected: int
+) -> None:
     region.emulator.switches["members_counted"] = counted
     image = (await made(region, shop, backups["available"][0]))["id"]
     many = projects(region, 11)
@@ -124,7 +134,9 @@ async def test_ten_recipients_are_enough(region: Region, shop: Client, backups: 
         assert answer.json()["error"]["code"] == "IMG.0088"
 
 
-async def test_eleven_in_one_call_leave_one_out_and_the_job_says_success(region: Region, shop: Client, backups: dict[str, Any]) -> None:
+async def test_eleven_in_one_call_leave_one_out_and_the_job_says_success(
+    region: Region, shop: Client, backups: dict[str, Any]
+) -> None:
     image = (await made(region, shop, backups["available"][0]))["id"]
     job = await offer(region, shop, [image], projects(region, 11))
     assert job["status"] == "SUCCESS"
@@ -132,7 +144,9 @@ async def test_eleven_in_one_call_leave_one_out_and_the_job_says_success(region:
     assert len((await shop.get(f"ims/v2/images/{image}/members")).json()["members"]) == 10
 
 
-async def test_one_bad_recipient_hides_in_a_successful_job_or_refuses_the_call(region: Region, shop: Client, partner: Client, backups: dict[str, Any]) -> None:
+async def test_one_bad_recipient_hides_in_a_successful_job_or_refuses_the_call(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
     image = (await made(region, shop, backups["available"][0]))["id"]
     job = await offer(region, shop, [image], [partner.project, "e" * 32])
     assert [result["status"] for result in job["entities"]["results"]] == ["success", "failed"]
@@ -141,7 +155,9 @@ async def test_one_bad_recipient_hides_in_a_successful_job_or_refuses_the_call(r
     assert answer.json()["error"]["code"] == "IMG.0108"
 
 
-async def test_the_recipients_vault_is_looked_at_when_he_accepts(region: Region, shop: Client, partner: Client, backups: dict[str, Any]) -> None:
+async def test_the_recipients_vault_is_looked_at_when_he_accepts(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
     image = (await made(region, shop, backups["available"][0]))["id"]
     await offer(region, shop, [image], [partner.project])
 
@@ -168,7 +184,9 @@ async def test_the_recipients_vault_is_looked_at_when_he_accepts(region: Region,
     assert (await partner.put("ims/v1/cloudimages/members", not_mine)).json()["error"]["code"] == "IMG.0030"
 
 
-async def test_deleting_the_image_takes_it_from_everybody(region: Region, shop: Client, partner: Client, backups: dict[str, Any]) -> None:
+async def test_deleting_the_image_takes_it_from_everybody(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
     image = (await made(region, shop, backups["available"][0]))["id"]
     await offer(region, shop, [image], [partner.project])
     await reply(region, partner, [image], "accepted", region.account["recipient"]["vault"])
@@ -178,7 +196,9 @@ async def test_deleting_the_image_takes_it_from_everybody(region: Region, shop: 
 
 
 @pytest.mark.parametrize(("switch", "status"), [("no", 404), ("yes", 200)])
-async def test_whether_the_recipient_sees_the_backup_is_a_switch(region: Region, shop: Client, partner: Client, backups: dict[str, Any], switch: str, status: int) -> None:
+async def test_whether_the_recipient_sees_the_backup_is_a_switch(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any], switch: str, status: int
+) -> None:
     region.emulator.switches["recipient_sees_backup"] = switch
     image = (await made(region, shop, backups["available"][0]))["id"]
     await offer(region, shop, [image], [partner.project])

@@ -48,9 +48,9 @@ def _without_empty(cloud: Cloud, body: Doc, *names: str) -> Doc:
     return body
 
 
-def images_of(cloud: Cloud, backup: Doc, project: str) -> list[Doc]:
-    """Images that this project made of the backup and that use it up, as far as lists show them already."""
-    until = cloud.faults.listed_until
+def images_of(cloud: Cloud, backup: Doc, project: str, *, as_listed: bool = False) -> list[Doc]:
+    """Images that this project made of the backup and that use it up; `as_listed`: as far as lists show them already."""
+    until = cloud.faults.listed_until if as_listed else None
     frees = cloud.switches["killed_image"] == "frees"
     return [
         image
@@ -71,7 +71,7 @@ def backup_body(cloud: Cloud, backup: Doc, viewer: str, *, with_children: bool) 
     if of_server:
         info["contain_system_disk"] = backup["contain_system_disk"]
         info["support_lld"] = True
-        info["os_images_data"] = [{"image_id": image["id"]} for image in images_of(cloud, backup, viewer)]
+        info["os_images_data"] = [{"image_id": image["id"]} for image in images_of(cloud, backup, viewer, as_listed=True)]
         _without_empty(cloud, info, "os_images_data")
         if info.get("os_images_data") == "":
             info["os_images_data"] = []

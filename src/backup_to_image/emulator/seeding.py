@@ -105,7 +105,8 @@ def choose(seed: Seed, place: Place, name: str, among: Mapping[str, Any], what: 
     if name in among:
         return among[name]
     near = difflib.get_close_matches(name, list(among), n=1)
-    raise seed.mistake(place, f"no {what} named {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
+    hint = f"; did you mean {near[0].rpartition('/')[2]!r}?" if near else ""
+    raise seed.mistake(place, f"no {what} named {name.rpartition('/')[2]!r}{hint}")
 
 
 def sow(cloud: Cloud, source: str | Path | Mapping[str, Any]) -> None:
