@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from datetime import datetime, timedelta
 
-from backup_to_image.errors import CloudError, NotFound, StillRunning, UsageError
+from backup_to_image.doctor import diagnose
+from backup_to_image.errors import CloudError, ErrorClass, JobFailed, NotFound, StillRunning, UsageError
 from backup_to_image.journal import Record
 from backup_to_image.lease import Lease, hold
 from backup_to_image.model import Disk, Server, Teardown, Value
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG
-from backup_to_image.waiting import passes
+from backup_to_image.waiting import passes, quiet
 
 __all__ = ["Found", "find_launch", "tear_down"]
 
@@ -61,12 +62,13 @@ async def tear_down(found: Found, ctx: Context, *, deadline: datetime | None = N
     """
     deadline = deadline or ctx.deadline(timedelta(minutes=20))
     async with hold(ctx.journal, "teardown", ctx.project_id, found.launch_id, deadline=deadline) as lease:
-        disks, addresses = await _belongings(found, ctx)
+        servers, disks, addresses = await _belongings(found, ctx)
         if found.servers:
             await _delete_servers(found, ctx, lease, deadline)
-        left = (*await _delete_disks(disks, ctx, lease, deadline), *await _release(addresses, ctx, lease, deadline))
-        if found.noted and not left:
-            ctx.journal.write(found.noted.model_copy(update={"state": "gone"}))
+        left_disks = await _delete_disks(disks, servers, ctx, lease, deadline)
+        left = (*left_disks, *await _release(addresses, ctx, lease, deadline))
+        if not left:
+            _note_gone(found, ctx)
     ctx.tell(f"launch {found.launch_id}: {'nothing is left' if not left else 'left behind: ' + ', '.join(left)}")
     return Teardown(
         launch_id=found.launch_id,
@@ -77,9 +79,11 @@ async def tear_down(found: Found, ctx: Context, *, deadline: datetime | None = N
     )
 
 
-async def _belongings(found: Found, ctx: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The disks and addresses that hang on the servers, written down before the servers go: afterwards nothing tells."""
+async def _belongings(found: Found, ctx: Context) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The servers' ids, and the disks and addresses that hang on them, written down before they go: afterwards nothing tells."""
     noted = ctx.journal.read("teardown", ctx.project_id, found.launch_id)
+    noted = noted if noted and noted.state == "intent" else None
+    servers = dict.fromkeys((*(noted.ids("servers") if noted else ()), *(server.id for server in found.servers)))
     disks = dict.fromkeys(noted.ids("disks") if noted else ())
     addresses = dict.fromkeys(noted.ids("addresses") if noted else ())
     if found.servers:
@@ -96,34 +100,65 @@ async def _belongings(found: Found, ctx: Context) -> tuple[tuple[str, ...], tupl
                 name=found.launch_id,
                 state="intent",
                 written_at=ctx.clock.now(),
-                facts={"disks": list(disks), "addresses": list(addresses)},
+                facts={"servers": list(servers), "disks": list(disks), "addresses": list(addresses)},
             )
         )
-    return tuple(disks), tuple(addresses)
+    return tuple(servers), tuple(disks), tuple(addresses)
+
+
+def _note_gone(found: Found, ctx: Context) -> None:
+    """The launch is over: its order is free for the next one, and nobody has to look for leftovers again."""
+    for noted in (found.noted, ctx.journal.read("teardown", ctx.project_id, found.launch_id)):
+        if noted:
+            ctx.journal.write(noted.model_copy(update={"state": "gone"}))
 
 
 async def _delete_servers(found: Found, ctx: Context, lease: Lease, deadline: datetime) -> None:
     names = ", ".join(server.name for server in found.servers)
     ctx.tell(f"deleting {names} with disks and addresses, {until(deadline)}")
     there = [server.id for server in found.servers]
-    asked = False
+    job_id: str | None = None
     while there:
         lease.check()
-        if not asked:
-            asked = await _ask(ctx.cloud.servers.delete(there), ctx, what=names, deadline=deadline)
+        if job_id is None:
+            job_id = await _ask(ctx.cloud.servers.delete(there), ctx, what=names, deadline=deadline)
         await ctx.clock.sleep(_LOOK_EVERY)
         there = [server_id for server_id in there if await _exists(server_id, ctx)]
+        if there and job_id and await _refused(job_id, names, ctx):
+            job_id = None
         if there and ctx.clock.now() >= deadline:
             raise StillRunning("The teardown", last_seen=f"left: {names}", deadline=deadline, handle={"server": ", ".join(there)})
 
 
-async def _delete_disks(ids: tuple[str, ...], ctx: Context, lease: Lease, deadline: datetime) -> tuple[str, ...]:
+async def _refused(job_id: str, names: str, ctx: Context) -> bool:
+    """Whether the job says that it could not be done now. Raises JobFailed where asking again is no use."""
+    job = await quiet(ctx.cloud.servers.job(job_id))
+    if job is None or job.status != "FAIL":
+        return False
+    diagnosis = diagnose(job.error_code)
+    if diagnosis.error_class is ErrorClass.WAIT:
+        ctx.tell(f"{job.error_code}: {job.fail_reason}; asking again")
+        return True
+    raise JobFailed(
+        f"Deleting {names}",
+        code=job.error_code,
+        reason=job.fail_reason,
+        error_class=diagnosis.error_class,
+        cause=diagnosis.cause,
+        action=diagnosis.action,
+        job_id=job_id,
+    )
+
+
+async def _delete_disks(
+    ids: tuple[str, ...], servers: tuple[str, ...], ctx: Context, lease: Lease, deadline: datetime
+) -> tuple[str, ...]:
     """Delete the disks that outlived their servers; returns those that are still there at the deadline.
 
-    Only disks that hang on nothing are touched: one that somebody has attached elsewhere meanwhile is his.
+    One that somebody has attached to another server meanwhile is his, and left alone.
     """
     while True:
-        there = [disk for disk in await _disks(ids, ctx) if not disk.server_ids]
+        there = [disk for disk in await _disks(ids, ctx) if not set(disk.server_ids) - set(servers)]
         if not there:
             return ()
         lease.check()
@@ -149,18 +184,17 @@ async def _release(ids: tuple[str, ...], ctx: Context, lease: Lease, deadline: d
         await ctx.clock.sleep(_LOOK_EVERY)
 
 
-async def _ask(request: Awaitable[object], ctx: Context, *, what: str, deadline: datetime) -> bool:
-    """Ask for a deletion. True: taken, or already gone; False: not now, so ask again. Lasting refusals are raised."""
+async def _ask(request: Awaitable[str | None], ctx: Context, *, what: str, deadline: datetime) -> str | None:
+    """Ask for a deletion: the job, "" where none is needed (any more), None for "not now". Raises lasting refusals."""
     try:
-        await request
+        return await request or ""
     except NotFound:
-        return True
+        return ""
     except CloudError as error:
         if not passes(error) or ctx.clock.now() >= deadline:
             raise
         ctx.tell(f"{what}: {error.message} Asking again, {until(deadline)}")
-        return False
-    return True
+        return None
 
 
 async def _disks(ids: tuple[str, ...], ctx: Context) -> list[Disk]:
