@@ -18,24 +18,27 @@ How the pieces fit
     serve.py      seven sockets, a ticker, clean shutdown
 
 How a service is written (iam.py is the smallest, ims.py the model)
-    A module named like the service exports `SERVICE = Service(name, routes, malformed, transitions, discovery)`; it is found by name.
+    A module named like the service exports `SERVICE = Service(name, routes, malformed, transitions, discovery)`; it is found by
+    name.
 
-    routes: operationId -> handler. A handler is a plain function `def get_thing(cloud: Cloud, call: Call) -> Answer`. When it is called, the
-        request has been authenticated, `call.project` is the caller's project (and the one in the URL), and path, query, headers and body
-        fit the contract: `call.path["server_id"]`, `call.query.get("limit", 25)` (typed), `call.body`. It says no with
-        `raise Refusal(400, "Ecs.0114", "words")` before it changes anything; the error body's shape is made by wire.error_body. It ends
-        with `Answer(200, body)`, `Answer(204)`. Handlers never sleep and never look at the wall clock.
-    things: `cloud.get(kind, id)`, `cloud.own(kind, id, project)`, `cloud.walk(kind, project, **equal)` (oldest first), `cloud.new(kind, doc)`,
-        `cloud.save(kind, doc)` after every change, `cloud.remove(kind, id)`. Documents are plain JSON dicts with `id`, `created_at`,
-        `project`; the fields of each kind are listed in things.py. Turn them into the wire's shape in the module (`def server_body(...)`).
-    time: `cloud.stamp()` is now as text. Something that takes time gets `doc["due"] = cloud.due(seconds)` (seconds at speed 1) and is saved;
-        when that moment has come, `transitions[kind](cloud, doc, when)` is called before the next request is looked at, `due` already
-        cleared. A chain of states sets the next `due` in there, counted from `when`: `cloud.due(30, when)`.
+    routes: operationId -> handler. A handler is a plain function `def get_thing(cloud: Cloud, call: Call) -> Answer`. When it is
+        called, the request has been authenticated, `call.project` is the caller's project (and the one in the URL), and path,
+        query, headers and body fit the contract: `call.path["server_id"]`, `call.query.get("limit", 25)` (typed), `call.body`. It
+        says no with `raise Refusal(400, "Ecs.0114", "words")` before it changes anything; the error body's shape is made by
+        wire.error_body. It ends with `Answer(200, body)`, `Answer(204)`. Handlers never sleep and never look at the wall clock.
+    things: `cloud.get(kind, id)`, `cloud.own(kind, id, project)`, `cloud.walk(kind, project, **equal)` (oldest first),
+        `cloud.new(kind, doc)`, `cloud.save(kind, doc)` after every change, `cloud.remove(kind, id)`. Documents are plain JSON
+        dicts with `id`, `created_at`, `project`; the fields of each kind are listed in things.py. Turn them into the wire's shape
+        in the module (`def server_body(...)`).
+    time: `cloud.stamp()` is now as text. Something that takes time gets `doc["due"] = cloud.due(seconds)` (seconds at speed 1)
+        and is saved; when that moment has come, `transitions[kind](cloud, doc, when)` is called before the next request is looked
+        at, `due` already cleared. A chain of states sets the next `due` in there, counted from `when`: `cloud.due(30, when)`.
     jobs: `jobs.start(cloud, call, "ecs-job", ...)`, see jobs.py; the faults job-fails and job-stuck then work by themselves.
     malformed: `(operation, problem) -> Refusal`: the service's own code for a request that does not fit the contract.
     faults with stage "effect" reach the handler as `call.struck.get("source-started")` (their parameters, or None).
     switches: `cloud.switches["refusals"]`.
-    living: an async context manager, entered with the cloud while the region is served (guests that listen); never needed to answer.
+    helpers: path template -> read-only answer beside the contract, for ready-made clients that cannot do without (ecs_native.py).
+    guests: what listens in launched servers; settled before and after every request and by the ticker, never needed to answer.
     discovery: GET path -> version document, where OpenStack's clients look for one.
 """
 

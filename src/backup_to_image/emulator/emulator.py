@@ -1,11 +1,10 @@
-"""The pretend region as one object: build it, hand its app to a server or its transport to httpx, look at what was asked of it."""
+"""The pretend region as one object: build it, hand its app to a server or its transport to httpx, see what was asked of it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from .cloud import Cloud
 from .faults import Faults
 from .front import Front
 from .seeding import sow
-from .services import services
 from .store import Store
 from .switches import Switches
 from .wire import ConnectionCut, Doc
@@ -43,10 +41,10 @@ class InProcessTransport(httpx.ASGITransport):
 class Emulator:
     """A pretend region of Open Telekom Cloud, strict and slow like the real one.
 
-    `clock` is its time (a FakeClock makes hours pass in milliseconds; nothing runs in the background). `state` is a SQLite file that
-    survives a kill -9, or memory. `speed` divides every duration (an image takes two minutes at 1). `seed` names a built-in seed or a
-    YAML file, or is its content; it is sown only into an empty state. `first_port` is IAM's port, the other services follow.
-    Raises `SeedError` for a seed with mistakes, ValueError for a speed that is not positive.
+    `clock` is its time (a FakeClock makes hours pass in milliseconds; nothing runs in the background). `state` is a SQLite file
+    that survives a kill -9, or memory. `speed` divides every duration (an image takes two minutes at 1). `seed` names a built-in
+    seed or a YAML file, or is its content; it is sown only into an empty state. `first_port` is IAM's port, the other services
+    follow. Raises `SeedError` for a seed with mistakes, ValueError for a speed that is not positive.
     """
 
     def __init__(
@@ -97,15 +95,6 @@ class Emulator:
         """`close`, in the loop that served: connections to guests are told at once."""
         self.close()
         await asyncio.sleep(0)
-
-    @asynccontextmanager
-    async def living(self) -> AsyncGenerator[None]:
-        """While inside, launched servers really listen on their addresses; `serve` enters it, tests may."""
-        async with AsyncExitStack() as stack:
-            for service in services().values():
-                if service.living is not None:
-                    await stack.enter_async_context(service.living(self.cloud))
-            yield
 
     def close(self) -> None:
         """Hang up every guest, write what is left and let go of the state file."""

@@ -75,15 +75,14 @@ async def serve(emulator: Emulator, *, host: str = "127.0.0.1", ready: Callable[
     with _stopped_by_signals(server):
         ticker = asyncio.create_task(_tick(emulator))
         try:
-            async with emulator.living():
-                await server.serve(sockets=sockets)
+            await server.serve(sockets=sockets)
         finally:
             ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await ticker
             for each in sockets:
                 each.close()
-            emulator.close()
+            await emulator.aclose()
 
 
 def run(
@@ -163,7 +162,7 @@ def _stopped_by_signals(server: uvicorn.Server) -> Generator[None]:
 async def _tick(emulator: Emulator) -> None:
     while True:
         await asyncio.sleep(max(0.05, min(_TICK_SECONDS, 10 / emulator.cloud.speed)))
-        emulator.tick()
+        await emulator.settle()
 
 
 def _cutting(app: Any) -> Any:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 from .cloud import Cloud, Transition
 from .routing import PORT_ORDER, Operation
@@ -34,8 +32,6 @@ class Service:
     routes: dict[str, Handler]
     malformed: Malformed
     transitions: dict[str, Transition] = field(default_factory=dict[str, Transition])
-    # What goes on beside the requests while the region is served, like guests that listen; entered by Emulator.living.
-    living: Callable[[Cloud], AbstractAsyncContextManager[Any]] | None = None
     # Bodies that the contract leaves out although the real service takes them up, and answers in its own way.
     admits: Callable[[Operation, Problem], bool] = lambda operation, problem: False  # noqa: ARG005 - the common case
     discovery: dict[str, Callable[[Cloud, str], Doc]] = field(default_factory=dict[str, Callable[[Cloud, str], Doc]])
