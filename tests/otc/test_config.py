@@ -147,7 +147,7 @@ CASES: dict[str, tuple[str, str, dict[str, str], str | None]] = {
     "loopback without TLS checks": (
         (
             "clouds:\n  otc:\n    region_name: eu-de\n    verify: false\n"
-            "    auth: {auth_url: https://127.0.0.1:8774/v3, username: u, password: p, user_domain_name: d, project_name: eu-de_e}\n"
+            "    auth: {auth_url: https://127.0.0.1:8774/v3, username: u, password: p, domain_name: d, project_name: eu-de_e}\n"
         ),
         "",
         {},
