@@ -69,11 +69,14 @@ def main(ctx: click.Context) -> None:
     ctx.ensure_object(Options)
 
 
-def run(arguments: list[str] | None = None) -> None:
-    """The console script: bad arguments end with 2 and, with --json, as an object like every other error."""
+def run(arguments: list[str] | None = None, *, options: Options | None = None) -> None:
+    """The console script: bad arguments end with 2 and, with --json, as an object like every other error.
+
+    `options` are where the command's own words are added to; given by whoever runs it inside another process.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        result: Any = main.main(args=given, prog_name="b2i", standalone_mode=False)
+        result: Any = main.main(args=given, prog_name="b2i", obj=options, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as asked:
         click.echo(asked.ctx.get_help() if asked.ctx else "")
         sys.exit(2)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from backup_to_image.otc import Cloud
 
 __all__ = ["Options", "common_options"]
 
@@ -26,6 +30,8 @@ class Options:
     trace: str | None = None
     verbose: int = 0
     quiet: bool = False
+    connect: Callable[..., AbstractAsyncContextManager[Cloud]] | None = None
+    """Whoever runs a command inside his own process may say how its cloud is reached; else `Cloud.connect`, over the network."""
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:

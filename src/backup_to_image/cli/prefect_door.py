@@ -5,6 +5,7 @@ Only this module of the command line imports Prefect, and only `--prefect` and t
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -49,7 +50,9 @@ _NO_WORKER_AFTER = timedelta(seconds=30)
 # A crashed run is brought back by an automation after 60 s; a second report of the crash may come in between.
 _CRASH_GRACE = timedelta(minutes=3)
 # The engine's own remarks say nothing about images.
-_ENGINE = ("Beginning flow run", "Finished in state", "View at", "Executing ")
+_ENGINE = re.compile(
+    r"Beginning flow run|Finished in state|View at|Executing |Running \d+ deployment pull|Deployment step|All deployment"
+)
 
 
 @asynccontextmanager
@@ -175,7 +178,7 @@ class Follower:
                 continue
             self._seen.add(log.id)
             self._newest = log.timestamp
-            if log.name == "prefect.flow_runs" and not log.message.startswith(_ENGINE):
+            if log.name == "prefect.flow_runs" and not _ENGINE.match(log.message):
                 self.tell(log.message)
 
 

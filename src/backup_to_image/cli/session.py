@@ -100,7 +100,7 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
         output.note(warning)
     with contextlib.ExitStack() as files:
         trace = _tracer(options.trace, files) if options.trace else None
-        async with Cloud.connect(credentials, trace=trace) as cloud:
+        async with (options.connect or Cloud.connect)(credentials, trace=trace) as cloud:
             project = await cloud.login()
             journal = Journal.open(settings.journal_folder(os.environ), clock=cloud.clock)
             output.say(f"project {project.name or project.id} in {cloud.region or 'its region'}")
