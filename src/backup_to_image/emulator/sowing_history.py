@@ -211,7 +211,8 @@ class History:
         )
         image["status"] = status
         if status != "saving":
-            image["updated_at"] = timestamp(made + timedelta(seconds=image_seconds(backup)))
+            # At the region's own speed, so that past and present images take the same time.
+            image["updated_at"] = self.cloud.due(image_seconds(backup), made)
             image["size_bytes"] = int(backup["size"] * 2**30 * 0.3)
         if status == "active":
             image["active_at"] = image["updated_at"]
