@@ -1,5 +1,6 @@
 """The wheel holds what it promises and nothing else, and what it holds works without the checkout."""
 
+import json
 import re
 import subprocess
 import sys
@@ -76,3 +77,10 @@ def test_the_wheel_works_alone_in_a_fresh_environment(
     helped = subprocess.run(["venv/bin/b2i", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert helped.returncode == 0, helped.stderr
     assert "emulator" in helped.stdout
+    command = [str(tmp_path / "venv/bin/b2i"), "demo", "--json"]
+    shown = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120)
+    assert shown.returncode == 0, shown.stderr
+    made = json.loads(shown.stdout)
+    assert (made["outcome"], made["status"]) == ("made", "active")
+    assert made["server_id"]
+    assert [probe["ok"] for probe in made["probes"]] == [True, True, True]
