@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from backup_to_image.clock import FakeClock
+from backup_to_image.emulator import Emulator, SeedError
+from backup_to_image.emulator.serve import serve
 
 from .region import Region, region, small_company
 
@@ -233,3 +235,52 @@ async def test_an_emulator_that_was_only_closed_leaves_its_ports_to_the_next(tmp
         cloud.emulator.close()
         async with region(clock=clock, state=state):
             assert (await _health(address)).json()["server"] == server
+
+
+async def test_on_sockets_a_guest_opens_without_anybody_asking_the_cloud(tmp_path: Path) -> None:
+    emulator = Emulator(first_port=0, speed=300, state=tmp_path / "cloud.sqlite")
+    listening: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(emulator, ready=listening.set_result))
+    account = await asyncio.wait_for(listening, 20)
+    async with httpx.AsyncClient() as client:
+        place = Region(emulator, FakeClock(), client)
+        await place.log_in(account)
+        subnet = {"subnet_id": account["subnet"], "ip_address": "127.10.1.222"}
+        await place.launch(nics=[subnet])
+    async with asyncio.timeout(20):
+        while not await is_open("127.10.1.222", 8080):  # noqa: ASYNC110 - another machine's port has no event to wait for
+            await asyncio.sleep(0.02)  # real time is what is tested: the ticker, and nobody else, opens the port
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert await is_open("127.10.1.222", 8080) is False
+
+
+async def test_a_region_crowded_with_servers_still_answers() -> None:
+    plenty = dict.fromkeys(("instances", "cores", "ram", "volumes", "gigabytes"), -1)
+    networks = [{"vpc": "net", "cidr": "127.62.0.0/16", "subnets": {"subnet": "127.62.0.0/20"}}]
+    async with region(seed=small_company(quota=plenty, networks=networks)) as cloud:
+        for number in range(6):
+            await cloud.launch(count=100, name=f"n{number}")
+        await cloud.pass_time(60)
+        await cloud.pass_time(15)
+        assert (await cloud.get("ecs", "/v1/{p}/cloudservers/detail", status="ACTIVE", limit=1))["count"] == 601
+        last = await cloud.launched(name="one-more")
+        assert await is_open(await _address(cloud, last), 8080) is False
+
+
+async def test_an_address_given_to_a_neighbour_while_the_emulator_was_down_stays_the_neighbours(tmp_path: Path) -> None:
+    clock, state = FakeClock(), tmp_path / "cloud.sqlite"
+    async with region(clock=clock, state=state) as cloud:
+        address = await _address(cloud, await cloud.launched())
+    async with region() as neighbour:
+        nic = {"subnet_id": neighbour.account["subnet"], "ip_address": address}
+        theirs = await neighbour.launched(nics=[nic])
+        async with region(clock=clock, state=state) as cloud:
+            assert (await cloud.get("ecs", "/v1/{p}/cloudservers/detail", name="drill-web01"))["servers"][0]["status"] == "ACTIVE"
+            assert (await _health(address)).json()["server"] == theirs
+
+
+async def test_a_profile_that_does_not_exist_is_a_mistake_in_the_seed() -> None:
+    odd = {"name": "one", "flavor": "s3.large.2", "disks": [20], "network": "subnet", "profile": "helthy"}
+    with pytest.raises(SeedError, match=r"did you mean 'healthy'\?"):
+        Emulator(seed=small_company(servers=[odd]))

@@ -53,6 +53,7 @@ def _native(cloud: Cloud, server: Doc) -> Doc:
     body["addresses"] = {vpc["name"] if vpc else server["vpc_id"]: body["addresses"][server["vpc_id"]]}
     flavor = body["flavor"]
     body["flavor"] = {
+        "id": flavor["id"],
         "original_name": flavor["id"],
         "vcpus": int(flavor["vcpus"]),
         "ram": int(flavor["ram"]),

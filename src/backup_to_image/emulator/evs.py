@@ -106,7 +106,7 @@ def _start(found: list[Doc], query: Doc) -> int:
 
 def _body(volume: Doc) -> Doc:
     attachments: list[Doc] = []
-    if volume["server_id"]:
+    if volume["server_id"] and volume["status"] != "creating":
         attachments.append(
             {
                 "server_id": volume["server_id"],

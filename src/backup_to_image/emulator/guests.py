@@ -34,6 +34,9 @@ SSH, HTTP = 2222, 8080
 _BANNER = b"SSH-2.0-OpenSSH_9.6\r\n"
 _LONGEST_REQUEST = 65536
 
+# So many guests listen at most: each takes two open files, of which a process often has 1,024, and the region itself needs some.
+_MOST_GUESTS = 250
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -83,8 +86,8 @@ class _Room:
 
 
 def profile_named(name: str | None) -> Profile:
-    """The profile of that name; a server without one, or with one that is not in the table, is healthy."""
-    return PROFILES.get(name or HEALTHY, PROFILES[HEALTHY])
+    """The profile of that name; a server without one is healthy."""
+    return PROFILES[name or HEALTHY]
 
 
 def is_up(server: Doc) -> bool:
@@ -126,12 +129,15 @@ class Guests:
         """Give a guest the first of these addresses that nobody on this machine holds; its ports are its own from now on.
 
         `ports` are the real ports of an earlier life (a restart keeps them where it can). Returns the address; the first of them
-        when all are held by others, in which case the guest stays silent: the neighbour's guest would answer in its name.
+        when others hold all of them, in which case the guest stays silent: the neighbour's guest would answer in its name.
         """
         kind = profile_named(profile)
         first = None
+        crowded = len(self._rooms) >= _MOST_GUESTS
         for address in addresses:
             first = first or address
+            if crowded:
+                break
             room = _Room(server_id, name, kind, [SHARED_HOST if self.shared else address], dict(ports or {}))
             if _occupy(room, again=ports is not None):
                 self._rooms[server_id] = room
@@ -139,7 +145,8 @@ class Guests:
             room.let_go()
         if first is None:
             raise ValueError("a guest needs an address to choose from")
-        _LOG.warning("%s: every address is held by others on this machine; its ports stay closed", name)
+        why = f"{_MOST_GUESTS} guests listen already" if crowded else "others on this machine hold every address"
+        _LOG.warning("%s: the ports of this guest stay closed: %s", name, why)
         self._rooms[server_id] = _Room(server_id, name, Profile(boots=kind.boots, ports=()), [first], {})
         return first
 
@@ -219,9 +226,13 @@ def _occupy(room: _Room, *, again: bool) -> bool:
 async def _listen(room: _Room) -> None:
     loop = asyncio.get_running_loop()
     _occupy(room, again=True)
-    for (_, port), sock in room.bound.items():
+    for (host, port), sock in tuple(room.bound.items()):
         talk = _Ssh if port == SSH else _Http
-        room.listening.append(await loop.create_server(lambda talk=talk: talk(room), sock=sock))
+        try:
+            room.listening.append(await loop.create_server(lambda talk=talk: talk(room), sock=sock))
+        except OSError as reason:  # another emulator gave the address away while this one was down
+            _LOG.warning("%s: port %s on %s stays closed: %s", room.name, port, host, reason.strerror)
+            room.bound.pop((host, port)).close()
 
 
 def _bind(host: str, port: int, *, again: bool) -> socket.socket:

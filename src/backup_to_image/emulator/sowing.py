@@ -1,4 +1,4 @@
-"""Turns a checked seed into the documents of things.py: accounts, networks and servers here, what CBR and IMS hold in sowing_history.
+"""Turns a checked seed into the documents of things.py; what CBR and IMS hold is in sowing_history.
 
 Ids are uuid5 of kind and names, so that they are the same in every run; times count back from the moment of sowing.
 """
@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from .cloud import Cloud
+from .guests import HEALTHY, PROFILES
 from .seeding import Place, Seed, choose
 from .store import timestamp
 from .things import device_name
@@ -243,6 +244,7 @@ class Sower:
             if server["name"] in self.servers[name]:
                 raise self.seed.mistake((*here, "name"), f"server {server['name']!r} is there twice")
             choose(self.seed, (*here, "flavor"), server["flavor"], flavors, "flavor")
+            choose(self.seed, (*here, "profile"), server.get("profile", HEALTHY), PROFILES, "profile")
             network = choose(self.seed, (*here, "network"), f"subnet/{server['network']}", self.named[name], "subnet")
             groups = [
                 choose(
