@@ -231,3 +231,19 @@ async def test_empty_fields_look_as_the_switch_says(region: Region, shop: Client
     region.emulator.switches["empty_fields"] = looks
     backup = await shop.backup(backups["available"][0])
     assert {"absent": "nothing", "null": None, "blank": ""}[looks] == backup.get("description", "nothing")
+
+
+@pytest.mark.parametrize(("switch", "marked"), [("agree", True), ("differ", False)])
+async def test_the_two_marks_of_a_system_disk_may_differ(
+    region: Region, shop: Client, backups: dict[str, Any], switch: str, marked: bool
+) -> None:
+    region.emulator.switches["bootable_marks"] = switch
+    child = (await shop.backup(backups["available"][0]))["children"][0]
+    assert (child["extend_info"]["bootable"], child["extend_info"]["system_disk"]) == (True, marked)
+
+
+async def test_a_backup_in_the_making_when_the_company_was_sown_gets_ready(region: Region, shop: Client) -> None:
+    backup = region.find("backup", "manualbk_app02_instant")
+    assert (await shop.backup(backup))["status"] == "protecting"
+    region.clock.advance(3601)
+    assert (await shop.backup(backup))["status"] == "available"

@@ -205,3 +205,42 @@ async def test_whether_the_recipient_sees_the_backup_is_a_switch(
     await reply(region, partner, [image], "accepted", region.account["recipient"]["vault"])
     backup = (await partner.image(image))["__backup_id"]
     assert (await partner.get(f"cbr/v3/{{p}}/backups/{backup}")).status_code == status
+
+
+@pytest.mark.parametrize("switch", ["lower", "upper"])
+async def test_results_are_written_in_either_case(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any], switch: str
+) -> None:
+    region.emulator.switches["member_results"] = switch
+    image = (await made(region, shop, backups["available"][0]))["id"]
+    job = await offer(region, shop, [image], [partner.project, "e" * 32])
+    words = ["success", "failed"] if switch == "lower" else ["SUCCESS", "FAIL"]
+    assert [result["status"] for result in job["entities"]["results"]] == words
+
+
+async def test_sharing_goes_by_the_switches_where_the_pages_differ(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
+    encrypted = (await made(region, shop, backups["encrypted"], "encrypted"))["id"]
+    region.emulator.switches.update(encrypted_images="shareable", disk_backup_sharing="allowed")
+    assert (await shop.post(f"ims/v2/images/{encrypted}/members", {"member": partner.project})).status_code == 200
+    for backup in (backups["encrypted"], backups["volume"]):
+        answer = await shop.post(f"cbr/v3/{{p}}/backups/{backup}/members", {"members": [partner.project]})
+        assert answer.status_code == 200, answer.text
+    region.emulator.switches["whole_image_sharing"] = "refused"
+    plain = (await made(region, shop, backups["available"][0], "plain"))["id"]
+    answer = await shop.post(f"ims/v2/images/{plain}/members", {"member": partner.project})
+    assert answer.json()["error"]["code"] == "IMG.0135"
+
+
+async def test_a_proxy_can_drop_the_body_of_a_delete(
+    region: Region, shop: Client, partner: Client, backups: dict[str, Any]
+) -> None:
+    image = (await made(region, shop, backups["available"][0]))["id"]
+    await offer(region, shop, [image], [partner.project])
+    region.emulator.switches["delete_bodies"] = "dropped"
+    ended = await shop.delete("ims/v1/cloudimages/members", {"images": [image], "projects": [partner.project]})
+    assert ended.json()["error"]["code"] == "IMG.0007"
+    assert (await shop.delete(f"ims/v2/images/{image}", {"delete_backup": True})).status_code == 204
+    region.clock.advance(60)
+    assert (await shop.backup(backups["available"][0]))["status"] == "available"

@@ -1,4 +1,4 @@
-"""Who asks: tokens and AK/SK signatures, and the different words in which each service turns a stranger away (BEHAVIOUR.md 1.1)."""
+"""Who asks: tokens and AK/SK signatures, and the words in which each service turns a stranger away (BEHAVIOUR.md 1.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Cloud Backup and Recovery: backups and vaults here, restore points and tasks in cbr_checkpoints, sharing in cbr_members (BEHAVIOUR.md 4)."""
+"""Cloud Backup and Recovery (BEHAVIOUR.md 4).
+
+Backups and vaults are here, restore points and tasks in cbr_checkpoints, sharing in cbr_members.
+"""
 
 from __future__ import annotations
 

@@ -53,11 +53,11 @@ def list_members(cloud: Cloud, call: Call) -> Answer:
 def add_members(cloud: Cloud, call: Call) -> Answer:
     """addBackupMembers: offers the backup to projects; all of them or none."""
     backup = _owned(cloud, call)
-    if backup["resource_type"] != "OS::Nova::Server":
+    if backup["resource_type"] != "OS::Nova::Server" and cloud.switches["disk_backup_sharing"] == "refused":
         raise Refusal(400, "BackupService.6700", "only backups of servers can be shared")
     if backup["status"] != "available":
         raise Refusal(400, "BackupService.6702", f"a backup in {backup['status']} cannot be shared")
-    if any(disk["encrypted"] for disk in backup["disks"]):
+    if any(disk["encrypted"] for disk in backup["disks"]) and cloud.switches["encrypted_images"] == "refused":
         raise Refusal(400, "BackupService.6709", "encrypted disks, no sharing")
     vault = cloud.get("vault", backup["vault_id"])
     if vault is not None and vault["status"] not in {"available", "lock"}:

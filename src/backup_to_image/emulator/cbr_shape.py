@@ -76,7 +76,7 @@ def backup_body(cloud: Cloud, backup: Doc, viewer: str, *, with_children: bool) 
         if info.get("os_images_data") == "":
             info["os_images_data"] = []
     else:
-        info.update(_disk_info(backup["disks"][0]))
+        info.update(_disk_info(cloud, backup["disks"][0]))
     body: Doc = {
         "id": backup["id"],
         "name": backup["name"],
@@ -120,17 +120,13 @@ def child_body(cloud: Cloud, backup: Doc, disk: Doc) -> Doc:
         "parent_id": backup["id"],
         "created_at": spell(cloud, disk["id"], backup["created_at"]),
         "children": [],
-        "extend_info": {"auto_trigger": backup["auto"], "incremental": backup["incremental"], **_disk_info(disk)},
+        "extend_info": {"auto_trigger": backup["auto"], "incremental": backup["incremental"], **_disk_info(cloud, disk)},
     }
 
 
-def _disk_info(disk: Doc) -> Doc:
-    return {
-        "snapshot_id": disk["snapshot_id"],
-        "bootable": disk["system"],
-        "encrypted": disk["encrypted"],
-        "system_disk": disk["system"],
-    }
+def _disk_info(cloud: Cloud, disk: Doc) -> Doc:
+    marked = disk["system"] and cloud.switches["bootable_marks"] == "agree"
+    return {"snapshot_id": disk["snapshot_id"], "bootable": disk["system"], "encrypted": disk["encrypted"], "system_disk": marked}
 
 
 def share_id(cloud: Cloud, backup_id: str, project: str) -> str:

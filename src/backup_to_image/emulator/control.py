@@ -1,4 +1,4 @@
-"""The emulator's own door, `/_emulator/...` on the first port: account, faults, requests, switches, contract. JSON in, JSON out."""
+"""The emulator's own door, `/_emulator/...` on the first port: account, faults, requests, switches, contract; all JSON."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What can be told to go wrong, by name. Armed with a matcher, each strikes requests that fit; `CATALOGUE` says what each one does.
+"""What can be told to go wrong, by name; `CATALOGUE` says what each one does, a matcher whom it strikes.
 
 Arming: in-process `emulator.faults.arm("lost-answer", operation="createWholeImage", times=1, skip=0)`, over HTTP
-`POST /_emulator/faults` with the same names as JSON. `operation` is an operationId, a service name, or a list of them; `skip` lets
-that many matching requests pass first; `times` is how many it then strikes (null: until disarmed); `project` narrows it to one caller.
+`POST /_emulator/faults` with the same names as JSON. `operation` is an operationId, a service name, or a list of them; `skip`
+lets that many matching requests pass first; `times` is how many it then strikes (null: until disarmed); `project` narrows it to
+one caller.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CATALOGUE", "Armed", "Fault", "Faults"]
 
-# before: instead of the call, which has no effect. effect: the call itself goes another way. after: the call has had its effect, only
-# the answer suffers. standing: no request is struck; it holds as long as it is armed.
+# before: instead of the call, which has no effect. effect: the call itself goes another way. after: the call has had its effect,
+# only the answer suffers. standing: no request is struck; it holds as long as it is armed.
 Stage = Literal["before", "effect", "after", "standing"]
 
 _JOBS = (

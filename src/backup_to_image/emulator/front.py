@@ -1,7 +1,7 @@
 """The door of the region: an ASGI app that finds the service by the port, the operation by the contract, and answers.
 
-The order for every request: pass of time, route, faults that come before, caller, contract, handler, everything made durable, faults
-that come after, journal, answer. Handlers are plain functions that run to their end, so two requests never interleave.
+The order for every request: pass of time, route, faults that come before, caller, contract, handler, everything made durable,
+faults that come after, journal, answer. Handlers are plain functions that run to their end, so two requests never interleave.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class Front:
             return _refused("iam", Refusal(404, "APIGW.0101", "nothing is served here"))
         if service == "iam" and path.startswith("/_emulator/"):
             return control.answer(cloud, self._journal, method, path, query, body)
-        origin = f"{scope.get('scheme', 'http')}://{headers.get('host', '127.0.0.1').rpartition(':')[0] or headers.get('host', '127.0.0.1')}"
+        host = headers.get("host", "127.0.0.1")
+        origin = f"{scope.get('scheme', 'http')}://{host.rpartition(':')[0] or host}"
         started = timestamp(cloud.now())
         operation, values, known = self._router.find(service, method, path)
         project = self._project(headers)
@@ -148,8 +149,7 @@ class Front:
             _LOG.exception("%s failed inside the emulator", operation.id)
             return Answer(500, {"error_code": "EMULATOR", "error_msg": f"{operation.id} failed inside the emulator; see its log"})
 
-    @staticmethod
-    def _check(service: Service, call: Call, raw: tuple[str, str, str, bytes]) -> None:
+    def _check(self, service: Service, call: Call, raw: tuple[str, str, str, bytes]) -> None:
         operation = call.operation
         if len(raw[3]) > _BODY_LIMIT:
             raise Refusal(413, "APIGW.0201", "request body larger than 12 MB")
@@ -159,7 +159,8 @@ class Front:
         query = operation.read_query(raw[2])
         if isinstance(query, Problem):
             raise service.malformed(operation, query)
-        body = operation.read_body(raw[3], call.headers.get("content-type", ""))
+        sent = b"" if operation.method == "DELETE" and self._cloud.switches["delete_bodies"] == "dropped" else raw[3]
+        body = operation.read_body(sent, call.headers.get("content-type", ""))
         if isinstance(body, Problem):
             if not service.admits(operation, body):
                 raise service.malformed(operation, body)

@@ -229,6 +229,11 @@ def get_job(cloud: Cloud, call: Call) -> Answer:
     if job["status"] == "RUNNING" and cloud.switches["job_progress"] == "shown" and image_id:
         entities["process_percent"] = _progress(cloud, job)
         entities["current_task"] = "create_image"
+    if "results" in entities and cloud.switches["member_results"] == "upper":
+        words = {"success": "SUCCESS", "failed": "FAIL"}
+        entities["results"] = [
+            {**result, "status": words.get(result["status"], result["status"])} for result in entities["results"]
+        ]
     if job["status"] == "FAIL" and cloud.switches["fail_entities"] == "details":
         entities["error_code"], entities["error"] = job["error_code"], job["fail_reason"]
     not_yet = "" if cloud.switches["running_end_time"] == "empty" else None

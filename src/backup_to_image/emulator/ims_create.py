@@ -1,4 +1,4 @@
-"""How a full-ECS image comes about: the checks of createWholeImage, the job, the image's way to active or killed (BEHAVIOUR.md 4.2, 5 to 7)."""
+"""How a full-ECS image comes about (BEHAVIOUR.md 4.2, 5 to 7): the checks, the job, the way to active or killed."""
 
 from __future__ import annotations
 

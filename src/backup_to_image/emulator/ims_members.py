@@ -36,9 +36,9 @@ def _offerable(cloud: Cloud, image: Doc | None, call: Call) -> Doc:
         )
     if image["status"] != "active" or image.get("leaving"):
         raise Refusal(400, "IMG.0046", "image not usable")
-    if image["whole"] and image.get("of_shared_backup"):
+    if image["whole"] and (image.get("of_shared_backup") or cloud.switches["whole_image_sharing"] == "refused"):
         raise Refusal(400, "IMG.0135", "this full-ECS image is not shareable")
-    if image["cmk_id"]:
+    if image["cmk_id"] and cloud.switches["encrypted_images"] == "refused":
         raise Refusal(400, "IMG.0098", "encrypted image not shareable")
     return image
 

@@ -1,11 +1,12 @@
 """Asynchronous work: a job passes through INIT, RUNNING and then SUCCESS or FAIL by the clock, and calls back at its end.
 
-`start` keeps a job document: id, project, service, job_type, status, begin_time, end_time, error_code, fail_reason, entities, detail
-(whatever the callbacks need). Its `due` drives it. A service registers what its jobs do with `Work` entries, by job type:
+`start` keeps a job document: id, project, service, job_type, status, begin_time, end_time, error_code, fail_reason, entities,
+detail (whatever the callbacks need). Its `due` drives it. A service registers what its jobs do with `Work` entries, by job type:
 `running` is called when INIT is over, `finish` when the job ends well, `failed` when it ends in FAIL.
 `transitions={"ecs-job": jobs.runner({...})}` is all a service has to declare.
 
-The faults job-fails and job-stuck are handled here. `fail_with(code, reason)` as `outcome` makes a job end in FAIL from the start.
+The faults job-fails and job-stuck are handled here. `fail_with(code, reason)` as `outcome` makes a job end in FAIL from the
+start.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which operation a request means and whether it fits the contract: read from `openapi.yaml`, compiled once, shared by all services."""
+"""Which operation a request means and whether it fits the contract: read from `openapi.yaml`, compiled once for all."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Reads a seed (a company to start with) and refuses mistakes with file and line; `sow` puts it into an empty region.
 
-The format is `seeds/format.yaml`, a JSON Schema with a description beside every key that needs one; `seeds/demo.yaml` is the example.
+The format is `seeds/format.yaml`, a JSON Schema with a description beside every key that needs one; `seeds/demo.yaml` is the
+example.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def run(
     host: str = "127.0.0.1",
     ready: Callable[[Doc], None] | None = None,
 ) -> None:
-    """What `b2i emulator` does: build the region and serve it until stopped. Blocks; calls `ready` with the account once it listens.
+    """What `b2i emulator` does: build the region, serve it until stopped, call `ready` with the account once it listens.
 
     Raises SeedError for a seed with mistakes, PortsTaken, and ValueError for a speed that is not positive.
     """

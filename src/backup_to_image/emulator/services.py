@@ -14,7 +14,7 @@ from .wire import Answer, Call, Doc, Problem, Refusal
 
 __all__ = ["Handler", "Helper", "Malformed", "Service", "services"]
 
-# Carries out one operation: changes the cloud through save, new and remove, and answers, or raises a Refusal before it changes anything.
+# Carries out one operation: changes the cloud through save, new and remove and answers, or raises a Refusal before it does.
 Handler = Callable[[Cloud, Call], Answer]
 
 # Answers a GET beside the contract: cloud, the caller's project, path parameters, query.

@@ -16,7 +16,8 @@ __all__ = ["ALGORITHM", "Signed", "canonical_request", "expected_signature", "pa
 ALGORITHM = "SDK-HMAC-SHA256"
 _UNRESERVED = "-_.~"
 _HEADER = re.compile(
-    rf"^{ALGORITHM} (?P<kind>Access|Credential)=(?P<key>[^,]+), ?SignedHeaders=(?P<headers>[^,]*), ?Signature=(?P<signature>[0-9a-f]+)$"
+    rf"^{ALGORITHM} (?P<kind>Access|Credential)=(?P<key>[^,]+), ?"
+    r"SignedHeaders=(?P<headers>[^,]*), ?Signature=(?P<signature>[0-9a-f]+)$"
 )
 
 

@@ -172,13 +172,15 @@ class History:
         backup = self._backup(server, vault, made, names, automatic=bool(given.get("automatic")), volumes=volumes)
         backup["name"] = given.get("name", backup["name"])
         backup["status"] = given.get("status", "available")
+        if backup["status"] in {"protecting", "restoring"}:
+            backup["due"] = timestamp(self.sower.now + timedelta(seconds=3600 / self.cloud.speed))
         backup["restore_mode"] = given.get("restore_mode", "backup")
         backup["image_type"] = given.get("image_type", "backup")
         if "disk" in given:
             if given["disk"] >= len(volumes):
                 raise self.seed.mistake((*place, "disk"), f"server {server['name']} has {len(volumes)} disks, counted from 0")
             disk: Doc = backup["disks"][given["disk"]]
-            volume: Doc = volumes[given["disk"]]
+            volume = volumes[int(given["disk"])]
             backup.update(
                 resource_type="OS::Cinder::Volume",
                 resource_id=volume["id"],
@@ -210,7 +212,9 @@ class History:
             backup, project=owner or backup["project"], name=name, created_at=timestamp(made), identity=identity
         )
         image["status"] = status
-        if status != "saving":
+        if status == "saving":
+            image["due"] = timestamp(self.sower.now + timedelta(seconds=3600 / self.cloud.speed))
+        else:
             # At the region's own speed, so that past and present images take the same time.
             image["updated_at"] = self.cloud.due(image_seconds(backup), made)
             image["size_bytes"] = int(backup["size"] * 2**30 * 0.3)

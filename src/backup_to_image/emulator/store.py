@@ -1,8 +1,8 @@
 """Where the pretend cloud keeps its things: documents by kind and id, in memory to answer, in SQLite to survive a kill.
 
-A document is plain JSON with an `id`, a `created_at` (see `timestamp`) and, where it applies, a `project` and a `due`. It is changed
-only by `put`; `commit` makes everything put since the last one durable, and the answer to a request is sent after it. Listing walks an
-index by project and creation time, so ten thousand old images cost a request nothing.
+A document is plain JSON with an `id`, a `created_at` (see `timestamp`) and, where it applies, a `project` and a `due`. It is
+changed only by `put`; `commit` makes everything put since the last one durable, and the answer to a request is sent after it.
+Listing walks an index by project and creation time, so ten thousand old images cost a request nothing.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Store:
     def walk(
         self, kind: str, project: str | None = None, *, newest_first: bool = False, since: str = "", until: str = "~"
     ) -> Iterator[Doc]:
-        """Documents in order of creation, those created from `since` up to and including `until` only; nothing else is looked at."""
+        """Documents in order of creation, those created from `since` up to and including `until`; no other is looked at."""
         index = self._order.get((kind, project), [])
         low, high = bisect.bisect_left(index, (since, "")), bisect.bisect_right(index, (until, "~"))
         shelf = self._docs.get(kind, {})

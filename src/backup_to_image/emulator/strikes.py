@@ -1,4 +1,4 @@
-"""How the faults that strike the wire do it: instead of the call, or on its answer. Faults inside a call are read by its handler."""
+"""How the faults that strike the wire do it: instead of the call, or on its answer; handlers read those inside a call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .wire import Answer, Call, ConnectionCut, Refusal, error_body, mapping, seq
 
 __all__ = ["afterwards", "cut_short"]
 
-_HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><center><h1>502 Bad Gateway</h1></center></body>\r\n</html>\r\n"
+_HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><h1>502 Bad Gateway</h1></body>\r\n</html>\r\n"
 
 # Words of each service for a trouble of its own.
 _TROUBLE = {
@@ -60,8 +60,8 @@ async def afterwards(cloud: Cloud, call: Call, answer: Answer, struck: list[Arme
         elif name == "truncated-json" and answer.body is not None:
             whole = json.dumps(answer.body).encode()
             answer = Answer(answer.status, None, answer.headers, raw=whole[: max(1, len(whole) // 2)])
-        elif name == "swapped-error" and answer.status >= 400 and "error" in (answer.body or {}):
-            answer.body["error"] |= {"code": answer.body["error"]["message"], "message": answer.body["error"]["code"]}
+        elif name == "swapped-error" and answer.status >= 400 and (error := (mapping(answer.body) or {}).get("error")):
+            error["code"], error["message"] = error["message"], error["code"]
         elif name == "unknown-fields" and answer.status < 300:
             answer.body = _with_unknown_fields(answer.body)
         elif name == "unknown-enum" and answer.status < 300:

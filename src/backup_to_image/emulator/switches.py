@@ -1,7 +1,7 @@
 """What the documentation leaves open, as switches: BEHAVIOUR.md section 14 and the undecided places of the other sections.
 
-Each row: name, values (the first is the default), what it decides, where the question is raised. A client must be right with every
-value; `GET` and `PUT /_emulator/switches` show and set them, `Emulator.switches` does the same in-process.
+Each row: name, values (the first is the default), what it decides, where the question is raised. A client must be right with
+every value; `GET` and `PUT /_emulator/switches` show and set them, `Emulator.switches` does the same in-process.
 """
 
 from __future__ import annotations
@@ -147,6 +147,42 @@ SWITCHES: tuple[Switch, ...] = (
         "openapi CbrTime",
     ),
     Switch(
+        "whole_image_sharing",
+        ("allowed", "refused"),
+        "full-ECS images can be shared, or not at all (IMG.0135), as one page for eu-ch2 has it",
+        "14 full-ECS images shareable in eu-ch2",
+    ),
+    Switch(
+        "encrypted_images",
+        ("refused", "shareable"),
+        "encrypted images and backups cannot be shared (IMG.0098, 6709), or can with a key of one's own",
+        "14 encrypted images, encrypted backups",
+    ),
+    Switch(
+        "disk_backup_sharing",
+        ("refused", "allowed"),
+        "backups of disks cannot be shared (6700), or can",
+        "14 which backups can be shared",
+    ),
+    Switch(
+        "bootable_marks",
+        ("agree", "differ"),
+        "bootable and system_disk of a disk agree, or only bootable is true",
+        "14 bootable against system_disk",
+    ),
+    Switch(
+        "delete_bodies",
+        ("arrive", "dropped"),
+        "the body of a DELETE arrives, or a proxy drops it on the way",
+        "14 DELETE with body through proxies",
+    ),
+    Switch(
+        "member_results",
+        ("lower", "upper"),
+        "results of member jobs are written success, failed or SUCCESS, FAIL",
+        "6 member jobs",
+    ),
+    Switch(
         "recipient_sees_backup",
         ("no", "yes"),
         "the recipient of an accepted image can read its __backup_id in CBR",
@@ -198,7 +234,7 @@ SWITCHES: tuple[Switch, ...] = (
     Switch(
         "guest_addresses",
         ("own", "shared"),
-        "every guest has its loopback address, or all share 127.0.0.1 with ports of their own (metadata emulator.ports): always so on macOS",
+        "guests have a loopback address each, or share 127.0.0.1 with ports of their own (metadata emulator.ports); so on macOS",
         "DESIGN 3, the emulator",
     ),
 )

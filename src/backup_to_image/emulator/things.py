@@ -9,27 +9,29 @@ vpc               id, project, name, cidr, status "OK"
 subnet            id (network id, what `nics[].subnet_id` means), project, name, vpc_id, cidr, gateway, az, neutron_subnet_id
 security-group    id, project, name, description, vpc_id, isolated (drill networks: true)
 keypair           id = "<user id>/<name>", user_id, project, name, public_key, fingerprint
-flavor            id = name (s3.large.2), vcpus, ram (MB), az {"eu-de-01": "normal" | "sellout" | ...}, architecture, extra (extra specs)
+flavor            id = name (s3.large.2), vcpus, ram (MB), az {"eu-de-01": "normal" | "sellout" | ...}, architecture, extra (extra
+                  specs)
 availability-zone id = name, project None, available
-server            id, project, name, description, status ACTIVE|SHUTOFF|ERROR|..., task_state, flavor (flavor id), az, image_id, key_name,
-                  vpc_id, nics [{port_id, mac, subnet_id, ip}], security_groups [ids], volumes [volume ids, system disk first],
-                  tags {key: value}, metadata {}, os, locked, launched_at, profile (what runs inside; see guests.py), listens, ports, user_id,
-                  hidden and booting (while it is made), reservation_id
-volume            id, project, name, size, type, az, status in-use|available|..., server_id, device, bootable, encrypted, cmk_id, multiattach,
-                  snapshot_id, metadata {}, image_id
+server            id, project, name, description, status ACTIVE|SHUTOFF|ERROR|..., task_state, flavor (flavor id), az, image_id,
+                  key_name, vpc_id, nics [{port_id, mac, subnet_id, ip}], security_groups [ids], volumes [volume ids, system disk
+                  first], tags {key: value}, metadata {}, os, locked, launched_at, profile (what runs inside; see guests.py),
+                  listens, ports, user_id, hidden and booting (while it is made), reservation_id
+volume            id, project, name, size, type, az, status in-use|available|..., server_id, device, bootable, encrypted, cmk_id,
+                  multiattach, snapshot_id, metadata {}, image_id
 publicip          id, project, address, status, port_id, bandwidth {...}
-vault             id, project, name, object_type, protect_type, status, size, extra_used_mb (others' copies), locked, resources [server or
-                  volume ids], auto_bind, tags {}, user_id
+vault             id, project, name, object_type, protect_type, status, size, extra_used_mb (others' copies), locked, resources
+                  [server or volume ids], auto_bind, tags {}, user_id
 checkpoint        id, project, vault_id, status, resources [...], skipped [...], name, description
-backup            id, project, name, description, status, updated_at, expired_at, resource_type, resource_id, resource_name, size, az,
-                  image_type, checkpoint_id, vault_id, auto, incremental, restore_mode, contain_system_disk, bms, os, flavor, stored_mb, disks
-                  [{id (of the child backup), name, volume_id, snapshot_id, size, type, device, system, encrypted, multiattach}]; a disk
-                  backup has one entry in disks. `due` while it is made, restored or deleted
+backup            id, project, name, description, status, updated_at, expired_at, resource_type, resource_id, resource_name, size,
+                  az, image_type, checkpoint_id, vault_id, auto, incremental, restore_mode, contain_system_disk, bms, os, flavor,
+                  stored_mb, disks [{id (of the child backup), name, volume_id, snapshot_id, size, type, device, system,
+                  encrypted, multiattach}]; a disk backup has one entry in disks. `due` while it is made, restored or deleted
 backup-member     id, backup_id, project = owner, dest_project, status, vault_id, updated_at, image_id
 operation-log     id, project, operation_type, status, ...
-image             id, project (the owner), name, status, updated_at, active_at, protected, tags {key: value or None}, backup_id, whole, public,
-                  min_disk, min_ram, max_ram, description, size_bytes, os, attributes {further wire attributes}, cmk_id, disks, flavor;
-                  `due` while it is made or deleted. os: {type, platform, version, bit} or None where the server has no OS metadata
+image             id, project (the owner), name, status, updated_at, active_at, protected, tags {key: value or None}, backup_id,
+                  whole, public, min_disk, min_ram, max_ram, description, size_bytes, os, attributes {further wire attributes},
+                  cmk_id, disks, flavor; `due` while it is made or deleted. os: {type, platform, version, bit} or None where the
+                  server has no OS metadata
 image-member      id = "<image id>/<project>", image_id, project = the recipient, status, vault_id, stored_mb, updated_at
 ims-job, ecs-job, evs-job   see jobs.py
 event             something that happens to another document later: do, target
