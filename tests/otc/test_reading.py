@@ -24,8 +24,7 @@ SERVER = example("ecs/getServer.active")["response"]["body"]["server"]
 ECS_JOB = example("ecs/getEcsJob.fail")["response"]["body"]
 
 # The machine may be busy with other tests; how long a draw takes says nothing about the client.
-settings.register_profile("wire", suppress_health_check=[HealthCheck.too_slow], deadline=None)
-settings.load_profile("wire")
+calm = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 READERS = {
     "backup": (cbr_wire.backup, BACKUP, {"id", "status", "resource_type", "resource_id", "project_id", "children"}),
@@ -46,6 +45,7 @@ ANYTHING = st.recursive(
 
 
 @pytest.mark.parametrize("kind", READERS)
+@calm
 @given(extra=st.dictionaries(WORDS.map(lambda name: f"new_{name}"), ANYTHING, max_size=4))
 def test_unknown_fields_change_nothing(kind: str, extra: dict[str, Any]) -> None:
     read, body, _ = READERS[kind]
@@ -53,6 +53,7 @@ def test_unknown_fields_change_nothing(kind: str, extra: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("kind", READERS)
+@calm
 @given(data=st.data())
 def test_whatever_stands_in_a_field_that_is_not_needed_is_survived(kind: str, data: st.DataObject) -> None:
     read, body, needed = READERS[kind]
@@ -78,6 +79,7 @@ def test_a_body_without_what_is_needed_is_a_bad_answer(kind: str) -> None:
             read({key: value for key, value in body.items() if key != name}, "getThing")
 
 
+@calm
 @given(
     st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2200, 1, 1)),  # noqa: DTZ001 - the zone is what is being tried
     st.sampled_from(["", "Z", "+00:00", "+0000", "+00"]),
@@ -97,6 +99,7 @@ def test_a_zone_is_counted_in() -> None:
     assert moment({"at": "2026-01-02T03:00:00+02:00"}, "at") == datetime(2026, 1, 2, 1, tzinfo=UTC)
 
 
+@calm
 @given(ANYTHING)
 def test_readers_never_fail_on_a_value(value: Any) -> None:
     body = {"x": value}
@@ -225,11 +228,13 @@ def test_each_shape_of_an_error_is_read(body: Any, code: str | None, words: str)
     assert said(Reply(operation="x", status=400, headers={}, content=json.dumps(body).encode())) == (code, words)
 
 
+@calm
 @given(st.binary(max_size=200))
 def test_no_error_page_is_too_odd_to_be_read(content: bytes) -> None:
     said(Reply(operation="x", status=502, headers={}, content=content))
 
 
+@calm
 @given(ANYTHING)
 def test_no_error_body_is_too_odd_to_be_read(body: Any) -> None:
     said(Reply(operation="x", status=400, headers={}, content=json.dumps(body).encode()))

@@ -113,6 +113,7 @@ UNCLEAR: list[Act] = [
     httpx.RemoteProtocolError("reset"),
     HTML,
     reply(500),
+    reply(500, {"error": {"code": "IMG.0014", "message": "internal error"}}),
     reply(503, {}),
     reply(302, None, {"Location": "https://portal.example/login?token=x"}),
     httpx.Response(200, text='{"job_id": "9a8b7c'),

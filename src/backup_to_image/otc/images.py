@@ -38,7 +38,7 @@ class Images:
         """Ask for a full-ECS image of a CBR backup; returns the job's id. Not safe to repeat, and never repeated here.
 
         After NoAnswer with `sent` look for an image with this backup first. AlreadyUsed means that there is one. A refusal
-        of class W proves that nothing was made; one of class X proves nothing. One image per backup
+        of class W proves that nothing was made. One image per backup
         (IMS api-ref/source/ims_apis/image/creating_a_full-ecs_image.rst).
         """
         body: dict[str, Any] = {"name": name, "backup_id": backup_id, "whole_image_type": "CBR"}  # its default, CSBS, fails

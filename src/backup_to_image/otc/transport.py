@@ -133,7 +133,7 @@ class Transport:
         return bytes(received)
 
     def _unclear(self, call: Call, reply: Reply) -> NoAnswer | BadAnswer | None:
-        """Neither grant nor refusal: a redirect, or trouble without a code after a request that makes something."""
+        """Neither grant nor refusal: a redirect, or trouble of the service after a request that makes something."""
         if reply.status < 200 or 300 <= reply.status < 400:
             what = f"HTTP {reply.status}" + (f" to {_origin(reply.headers['location'])}" if "location" in reply.headers else "")
             return (
@@ -141,8 +141,11 @@ class Transport:
                 if call.makes
                 else BadAnswer(call.operation, f"{what}; is a portal in between?")
             )
-        if call.makes and reply.status >= 500 and refusal(call, reply, self._clock).cloud_code is None:
-            return NoAnswer(call.operation, f"HTTP {reply.status} without a code", sent=True)
+        if call.makes and reply.status >= 500:
+            refused = refusal(call, reply, self._clock)
+            if refused.error_class is ErrorClass.UNCLEAR:
+                said = f"{refused.cloud_code} {refused.words}" if refused.cloud_code else "without a code"
+                return NoAnswer(call.operation, f"HTTP {reply.status} {said}", sent=True)
         return None
 
     def _passes(self, call: Call, error: ApiError | NoAnswer | BadAnswer) -> bool:
