@@ -284,3 +284,20 @@ async def test_a_profile_that_does_not_exist_is_a_mistake_in_the_seed() -> None:
     odd = {"name": "one", "flavor": "s3.large.2", "disks": [20], "network": "subnet", "profile": "helthy"}
     with pytest.raises(SeedError, match=r"did you mean 'healthy'\?"):
         Emulator(seed=small_company(servers=[odd]))
+
+
+async def test_a_stop_that_comes_while_the_ports_open_wins(cloud: Region) -> None:
+    server = (await cloud.launch())["serverIds"][0]
+    await cloud.pass_time(60)
+    address = await _address(cloud, server)
+    cloud.clock.advance(15)
+    beat = asyncio.create_task(cloud.emulator.settle())
+    await asyncio.sleep(0)  # the beat is in the middle of it
+    await cloud.act("os-stop", server)
+    await beat
+    assert (await is_open(address, 2222), await is_open(address, 8080)) == (False, False)
+    await cloud.pass_time(15)
+    await cloud.act("os-start", server)
+    await cloud.pass_time(10)
+    await cloud.pass_time(15)
+    assert (await is_open(address, 2222), await is_open(address, 8080)) == (True, True)

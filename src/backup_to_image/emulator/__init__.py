@@ -15,6 +15,7 @@ How the pieces fit
     switches.py   the open questions of BEHAVIOUR.md 14
     seeding.py, seeds/      the companies one can start with
     control.py, account.py  `/_emulator/...` on the first port
+    guests.py     what listens in launched servers: real ports on loopback, settled around every request and by the ticker
     serve.py      seven sockets, a ticker, clean shutdown
 
 How a service is written (iam.py is the smallest, ims.py the model)
@@ -38,7 +39,6 @@ How a service is written (iam.py is the smallest, ims.py the model)
     faults with stage "effect" reach the handler as `call.struck.get("source-started")` (their parameters, or None).
     switches: `cloud.switches["refusals"]`.
     helpers: path template -> read-only answer beside the contract, for ready-made clients that cannot do without (ecs_native.py).
-    guests: what listens in launched servers; settled before and after every request and by the ticker, never needed to answer.
     discovery: GET path -> version document, where OpenStack's clients look for one.
 """
 

@@ -227,12 +227,18 @@ async def _listen(room: _Room) -> None:
     loop = asyncio.get_running_loop()
     _occupy(room, again=True)
     for (host, port), sock in tuple(room.bound.items()):
+        if room.bound.get((host, port)) is not sock:
+            return  # stopped while the port before this one opened
         talk = _Ssh if port == SSH else _Http
+        server = await loop.create_server(lambda talk=talk: talk(room), sock=sock, start_serving=False)
+        room.listening.append(server)  # before the loop is left: a stop that comes now must find it
         try:
-            room.listening.append(await loop.create_server(lambda talk=talk: talk(room), sock=sock))
+            await server.start_serving()
         except OSError as reason:  # another emulator gave the address away while this one was down
             _LOG.warning("%s: port %s on %s stays closed: %s", room.name, port, host, reason.strerror)
-            room.bound.pop((host, port)).close()
+            room.listening.remove(server)
+            room.bound.pop((host, port), None)
+            server.close()
 
 
 def _bind(host: str, port: int, *, again: bool) -> socket.socket:
