@@ -120,6 +120,7 @@ async def test_a_taken_port_is_named() -> None:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.filterwarnings("ignore")  # of openstacksdk about itself
 def test_openstacksdk_finds_its_way(process: Process) -> None:
     import openstack
 

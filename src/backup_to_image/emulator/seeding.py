@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,18 @@ class Seed:
 
 def load(source: str | Path | Mapping[str, Any]) -> Seed:
     """A built-in seed by name, a YAML file by path, or content as it is; checked against the format. Raises SeedError."""
-    seed = Seed("seed", dict(source)) if isinstance(source, Mapping) else _read(source)
+    if isinstance(source, Mapping):
+        return _checked(Seed("seed", dict(source)))
+    return _load_built_in(source) if source in _built_in() else _checked(_read(source))
+
+
+@cache
+def _load_built_in(name: str | Path) -> Seed:
+    """The same seed for every region of this process: sowing only reads it."""
+    return _checked(_read(name))
+
+
+def _checked(seed: Seed) -> Seed:
     schema = _YAML.load(files(f"{__package__}.seeds").joinpath("format.yaml").read_bytes(), Loader=_LOADER)
     errors: list[Any] = list(_JSONSCHEMA.Draft202012Validator(schema).iter_errors(seed.content))
     if errors:
@@ -93,6 +105,7 @@ def _read(source: str | Path) -> Seed:
         raise SeedError(f"{name}:{line}: not YAML: {reason.problem}") from reason
 
 
+@cache
 def _built_in() -> list[str]:
     return sorted(
         entry.name.removesuffix(".yaml")

@@ -11,6 +11,7 @@ import ipaddress
 import re
 import uuid
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from .cloud import Cloud
@@ -26,6 +27,7 @@ _NAMESPACE = uuid.UUID("6b8f5c0e-3d1a-5b62-9a5e-0d4c8b2f7e11")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+@lru_cache(maxsize=10_000)
 def stable_id(kind: str, *names: str) -> str:
     """The id of a seeded thing: always the same for the same names."""
     return str(uuid.uuid5(_NAMESPACE, "/".join((kind, *names))))
@@ -110,7 +112,7 @@ class Sower:
                     "ram": flavor["ram_gb"] * 1024,
                     "az": states,
                     "architecture": "x86",
-                    "extra": flavor.get("extra", {}),
+                    "extra": dict(flavor.get("extra", {})),
                 },
             )
         for name, image in self.seed.content.get("public_images", {}).items():
@@ -309,7 +311,7 @@ class Sower:
             ],
             "security_groups": groups,
             "volumes": volumes,
-            "tags": given.get("tags", {}),
+            "tags": dict(given.get("tags", {})),
             "metadata": {"EcmResStatus": "freeze" if given.get("frozen") else "normal"},
             "os": system,
             "bare_metal": bool(given.get("bare_metal")),
