@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from backup_to_image.errors import ApiError, CloudError, NotFound
-from backup_to_image.model import Backup, Disk, Image, Quota, Server, Value, Vault
+from backup_to_image.model import Backup, Check, Disk, Image, Quota, Server, Value, Vault
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.names import SOURCE_TAG
 
@@ -42,17 +42,28 @@ class Findings(Value):
     """What could not be read, by name, with the cloud's words."""
 
 
-async def find_backup(reference: str, ctx: Context) -> Backup:
-    """The backup of that id, or of that name if only one has it. Raises NotFound, or UsageError-free ApiError of the cloud."""
+async def find_backup(reference: str, ctx: Context) -> Backup | Check:
+    """The backup of a server of that id, or of that name if only one has it; else the refusal that says why not."""
     if _is_id(reference):
-        return await ctx.cloud.backups.get(reference)
+        try:
+            return await ctx.cloud.backups.get(reference)
+        except NotFound as error:
+            said = f"{error.cloud_code or error.status}: {error.words}"
+            return _missing(f"there is no backup {reference!r} in this project ({said})", code=error.cloud_code or "")
     named = [
         backup async for backup in ctx.cloud.backups.list(name=reference) if backup.name == reference and backup.kind == "server"
     ]
-    if len(named) == 1:
-        return await ctx.cloud.backups.get(named[0].id)
-    # Asking for it by the given text makes the cloud's own words part of the refusal.
-    return await ctx.cloud.backups.get(named[0].id if named else reference)
+    if len(named) > 1:
+        ids = ", ".join(backup.id for backup in named)
+        return _missing(f"{len(named)} backups are called {reference!r}", action=f"Name the id instead: {ids}.")
+    if not named:
+        return _missing(f"no backup of a server is called {reference!r} in this project")
+    return await ctx.cloud.backups.get(named[0].id)
+
+
+def _missing(why: str, *, action: str = "`b2i backups` lists those that can become an image.", code: str = "") -> Check:
+    page = "CBR api-ref/source/cbr_apis/backups/querying_a_specified_backup.rst"
+    return Check(rule="exists", verdict="refused", why=why, action=action, code=code, page=page)
 
 
 async def look(backup: Backup, ctx: Context) -> Findings:

@@ -39,14 +39,18 @@ _TAG_PLAIN = re.compile(r"[A-Za-z0-9-]")
 
 
 def image_name(template: str | None, backup: Backup) -> str:
-    """The image's name: deterministic for a backup, so that it is found again. Raises UsageError for an unknown placeholder."""
-    template = template or DEFAULT_IMAGE_NAME
+    """The image's name: deterministic for a backup, so that it is found again. Raises UsageError for a template with mistakes.
+
+    A placeholder is one of ours by its plain name; only the date takes a format, so that no name can grow beyond measure.
+    """
+    template = DEFAULT_IMAGE_NAME if template is None else template
     try:
-        unknown = sorted(
-            {field.split(".")[0].split("[")[0] for _, field, _, _ in Formatter().parse(template) if field is not None} - _FIELDS
-        )
+        fields = [(field, spec, conversion) for _, field, spec, conversion in Formatter().parse(template) if field is not None]
+        unknown = sorted({field for field, _, _ in fields} - _FIELDS)
         if unknown:
             raise UsageError(f"name: unknown placeholder {', '.join(unknown)}; known are {', '.join(sorted(_FIELDS))}.")
+        if any(conversion or (spec and (field != "backup_created" or "{" in spec)) for field, spec, conversion in fields):
+            raise UsageError(f"name: in {template!r} only {{backup_created}} takes a format, such as {{backup_created:%Y%m%d}}.")
         created = backup.created_at.astimezone(UTC) if backup.created_at else ""
         name = template.format(
             server=_plain(backup.resource_name or backup.resource_id),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backup_to_image.errors import NotFound, Refused, StillRunning, UsageError
+from backup_to_image.errors import Refused, StillRunning, UsageError
 from backup_to_image.model import Backup, Check, ImageOrder, LaunchOrder, Report, Value
 from backup_to_image.steps import recipients
 from backup_to_image.steps.checks import backup_checks, order_checks, sharing_checks
@@ -48,20 +48,11 @@ async def validate(order: ImageOrder, ctx: Context) -> ValidOrder:
 async def check_order(order: ImageOrder, ctx: Context) -> tuple[Report, Findings | None, str]:
     """The report on an order, refused or not, and what it rests on. Makes nothing."""
     sharing = recipients.resolve(order.share_with, ctx.project_id, ctx.settings)
-    try:
-        backup = await find_backup(order.backup_id, ctx)
-    except NotFound as error:
-        missing = Check(
-            rule="exists",
-            verdict="refused",
-            why=f"there is no backup {order.backup_id!r} in this project ({error.cloud_code or error.status}: {error.words})",
-            action="`b2i backups` lists those that can become an image.",
-            code=error.cloud_code or "",
-            page="CBR api-ref/source/cbr_apis/backups/querying_a_specified_backup.rst",
-        )
+    backup = await find_backup(order.backup_id, ctx)
+    if isinstance(backup, Check):
         plain_name = order.name if order.name and "{" not in order.name else "x"
-        checks = (missing, *order_checks(order, plain_name), *sharing.checks)
-        return Report(subject=f"backup {order.backup_id}", checks=checks), None, ""
+        checks = [backup, *order_checks(order, plain_name), *sharing.checks]
+        return Report(subject=f"backup {order.backup_id}", checks=tuple(checks)), None, ""
     found = await look(backup, ctx)
     name, name_mistake = _name(order, backup)
     checks = [*backup_checks(found, ctx.project_id), *name_mistake, *order_checks(order, name)]

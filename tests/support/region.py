@@ -1,0 +1,307 @@
+"""An emulated region in this process, on a clock that jumps, with the files that people keep beside b2i."""
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from backup_to_image.cli import run
+from backup_to_image.cli.options import Options
+from backup_to_image.clock import FakeClock
+from backup_to_image.emulator import Emulator
+from backup_to_image.emulator.routing import Router
+from backup_to_image.journal import Journal
+from backup_to_image.model import ImageOrder, LaunchOrder
+from backup_to_image.otc import Cloud, Credentials, Exchange
+from backup_to_image.settings import Settings
+from backup_to_image.steps.context import Context
+
+_ROUTER = Router()
+# Changes nothing although it is not a GET: a token is no thing, a dry run is a question.
+_HARMLESS = {"createToken", "queryImagesByTag", "getConsoleOutput"}
+
+
+@dataclass
+class Asked:
+    """One request as it left the client."""
+
+    operation: str | None
+    method: str
+    path: str
+    body: Any
+    at: float
+    status: int | None = None
+
+    @property
+    def writes(self) -> bool:
+        dry = isinstance(self.body, dict) and self.body.get("dry_run") is True
+        return self.method not in {"GET", "HEAD"} and self.operation not in _HARMLESS and not dry
+
+
+@dataclass
+class Ended:
+    """How a command ended: exit code, standard output and error, and its one JSON object."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The JSON object: exactly one, on one line, and nothing else on standard output."""
+        assert self.out.count("\n") == 1, f"not one line on standard output:\n{self.out}\n{self.err}"
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+    @property
+    def error(self) -> dict[str, Any]:
+        found = self.told["error"]
+        assert set(found) == {"code", "message", "action", "retryable"}
+        return found
+
+    @property
+    def refusals(self) -> dict[str, dict[str, Any]]:
+        """The refused checks by rule."""
+        return {check["rule"]: check for check in self.told["report"]["checks"] if check["verdict"] == "refused"}
+
+    def verdict(self, rule: str) -> str:
+        return next(check["verdict"] for check in self.told["report"]["checks"] if check["rule"] == rule)
+
+
+class _Recorder(httpx.AsyncBaseTransport):
+    """Passes requests on and writes down what was asked."""
+
+    def __init__(self, region: "Region") -> None:
+        self.region = region
+        self.inner = region.emulator.transport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        region = self.region
+        service = region.emulator.cloud.service_on(request.url.port) or ""
+        operation, _, _ = _ROUTER.find(service, request.method, request.url.path)
+        body = await request.aread()
+        asked = Asked(
+            operation.id if operation else None,
+            request.method,
+            request.url.path,
+            json.loads(body) if body else None,
+            region.clock.now().timestamp(),
+        )
+        region.asked.append(asked)
+        for watcher in region.watchers:
+            watcher(asked)
+        response = await self.inner.handle_async_request(request)
+        asked.status = response.status_code
+        return response
+
+
+class _Terminal(io.StringIO):
+    """Standard input of somebody who sits there."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass
+class Region:
+    """One emulated region and the folder from which somebody works with it."""
+
+    folder: Path
+    seed: str | Mapping[str, Any] = "demo"
+    state: str | Path = ":memory:"
+    clock: FakeClock = field(default_factory=FakeClock)
+    asked: list[Asked] = field(default_factory=list)
+    watchers: list[Callable[[Asked], None]] = field(default_factory=list)
+    listens: bool = False
+    """Whether time also passes for guests while nobody asks the region anything; needed where probes are asked."""
+
+    def __post_init__(self) -> None:
+        self.emulator = Emulator(clock=self.clock, seed=self.seed, state=self.state)
+        self.account = self.emulator.account()
+        self.write_clouds()
+        self.write_settings()
+
+    # -- the files ------------------------------------------------------------------------------------------------------
+
+    def write_clouds(self, **changes: Any) -> None:
+        account, guest = self.account, self.account["recipient"]
+        shop = {
+            "username": account["user"],
+            "password": account["password"],
+            "project_id": account["project_id"],
+            "user_domain_name": account["domain_name"],
+            "auth_url": account["auth_url"],
+        } | changes
+        clouds = {"shop": {"auth": shop, "region_name": account["region"]}}
+        clouds["dr"] = {"auth": shop | {"project_id": account["second_project"]}, "region_name": account["region"]}
+        partner = {
+            "username": guest["user"],
+            "password": guest["password"],
+            "project_id": guest["project_id"],
+            "user_domain_name": guest["domain_name"],
+            "auth_url": account["auth_url"],
+        }
+        clouds["partner"] = {"auth": partner, "region_name": account["region"]}
+        (self.folder / "clouds.yaml").write_text(yaml.safe_dump({"clouds": clouds}))
+
+    def write_settings(self, **changes: Any) -> None:
+        told = {
+            "projects": {"dr": self.account["second_project"], "partner": self.account["recipient"]["project_id"]},
+            "journal": "journal",
+        } | changes
+        (self.folder / "b2i.yaml").write_text(yaml.safe_dump(told))
+
+    def write_launch(self, name: str = "launch.yaml", **changes: Any) -> str:
+        """A launch order that fits the region, with changes; None takes a key out."""
+        told = self.launch() | changes
+        (self.folder / name).write_text(yaml.safe_dump({key: value for key, value in told.items() if value is not None}))
+        return name
+
+    def launch(self) -> dict[str, Any]:
+        account = self.account
+        return {
+            "name": "shop-restored",
+            "flavor": account["flavor"],
+            "network": {
+                "vpc": account["vpc"],
+                "subnet": account["subnet"],
+                "security_groups": [account["security_group"]],
+            },
+        }
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal"
+
+    # -- the ways in ----------------------------------------------------------------------------------------------------
+
+    def b2i(self, *arguments: str, cloud: str = "shop", json: bool = True, typed: str | None = None) -> Ended:
+        """Run one command as the console script does, in the folder, with nothing but its own environment."""
+        given = ["--cloud", cloud, *(["--json"] if json else []), *arguments]
+        out, err = io.StringIO(), io.StringIO()
+        with _standing_in(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            stdin, sys.stdin = sys.stdin, _Terminal(typed) if typed is not None else io.StringIO()
+            try:
+                run(given, options=Options(connect=self._connect))
+            except SystemExit as ended:
+                code = ended.code
+            finally:
+                sys.stdin = stdin
+        assert "Traceback" not in err.getvalue(), err.getvalue()
+        for secret in (self.account["password"], self.account["sk"], self.account["recipient"]["password"]):
+            assert secret not in out.getvalue() + err.getvalue()
+        return Ended(int(code or 0), out.getvalue(), err.getvalue())
+
+    @asynccontextmanager
+    async def _connect(
+        self, credentials: Credentials, *, trace: Callable[[Exchange], None] | None = None
+    ) -> AsyncGenerator[Cloud]:
+        async with self._alive(), Cloud.connect(credentials, clock=self.clock, transport=_Recorder(self), trace=trace) as cloud:
+            yield cloud
+
+    @asynccontextmanager
+    async def context(self, journal: str = "journal", cloud: str = "shop") -> AsyncGenerator[Context]:
+        """For what two runs do in one process: the steps, connected."""
+        entry = yaml.safe_load((self.folder / "clouds.yaml").read_text())["clouds"][cloud]["auth"]
+        async with self._connect(Credentials(**entry)) as connected:
+            await connected.login()
+            settings = Settings(projects=yaml.safe_load((self.folder / "b2i.yaml").read_text())["projects"])
+            yield Context(connected, Journal.open(self.folder / journal, clock=self.clock), settings)
+
+    @asynccontextmanager
+    async def _alive(self) -> AsyncGenerator[None]:
+        beating = asyncio.create_task(self._beat()) if self.listens else None
+        try:
+            yield
+        finally:
+            if beating:
+                beating.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await beating
+            self.emulator.cloud.guests.close()
+
+    async def _beat(self) -> None:
+        while True:
+            await self.clock.sleep(5.0)
+            await self.emulator.settle()
+
+    # -- what was asked, and what there is ------------------------------------------------------------------------------
+
+    def sent(self, *operations: str) -> list[Asked]:
+        return [asked for asked in self.asked if asked.operation in operations]
+
+    @property
+    def writes(self) -> list[str | None]:
+        """What could have made, changed or removed something."""
+        return [asked.operation for asked in self.asked if asked.writes]
+
+    def forget(self) -> None:
+        self.asked.clear()
+
+    def launched(self) -> list[dict[str, Any]]:
+        """The servers that carry a mark of ours."""
+        return [
+            server
+            for server in self.things("server")
+            if any(key.startswith("b2i-") for key in server["tags"]) and server["status"] != "DELETED"
+        ]
+
+    def images_of(self, backup_id: str) -> list[dict[str, Any]]:
+        return [image for image in self.things("image") if image["backup_id"] == backup_id]
+
+    def things(self, kind: str, **equal: Any) -> list[dict[str, Any]]:
+        self.emulator.tick()
+        return list(self.emulator.cloud.walk(kind, **equal))
+
+    def named(self, kind: str, name: str) -> dict[str, Any]:
+        return next(thing for thing in self.emulator.cloud.walk(kind) if thing.get("name") == name)
+
+    def change(self, kind: str, thing: dict[str, Any], **changes: Any) -> None:
+        """Somebody else changes something."""
+        thing.update(changes)
+        self.emulator.cloud.save(kind, thing)
+
+    def arm(self, fault: str, **how: Any) -> None:
+        self.emulator.faults.arm(fault, **how)
+
+    def restart(self) -> None:
+        """The region goes down and comes back with what its state file kept."""
+        self.emulator.close()
+        self.emulator = Emulator(clock=self.clock, state=self.state)
+
+    def close(self) -> None:
+        self.emulator.cloud.guests.close()
+        self.emulator.close()
+
+
+def image_order(backup_id: str, **more: Any) -> ImageOrder:
+    return ImageOrder(backup_id=backup_id, **({"timeout": timedelta(hours=2)} | more))
+
+
+def launch_order(region: Region, **changes: Any) -> LaunchOrder:
+    return LaunchOrder.model_validate(region.launch() | changes)
+
+
+@contextlib.contextmanager
+def _standing_in(folder: Path) -> Iterator[None]:
+    before, environ = Path.cwd(), dict(os.environ)
+    os.chdir(folder)
+    os.environ["COLUMNS"] = "200"
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        os.environ.clear()
+        os.environ.update(environ)
