@@ -295,7 +295,7 @@ def test_a_cloud_that_answers_as_documented_shows_no_difference(healthy: dict[st
 
 
 @pytest.fixture(scope="module")
-def odd(served: Region, healthy: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def odd(served: Region, healthy: dict[str, Any]) -> dict[str, Any]:
     """What it tells of a cloud with a new field in one answer, a new word in another, and a right missing for a third."""
     served.emulator.faults.arm("unknown-fields", operation="listBackups", times=None)
     served.emulator.faults.arm("unknown-enum", operation="getVault", times=None)
@@ -303,7 +303,7 @@ def odd(served: Region, healthy: dict[str, Any]) -> Iterator[dict[str, Any]]:
     told = served.b2i("doctor", "--contract", "--fail-on-findings", code=5)
     served.gate.closed = set()
     served.emulator.faults.disarm()
-    yield {**told, "contract": {one["operation"]: one for one in told["contract"]}}
+    return {**told, "contract": {one["operation"]: one for one in told["contract"]}}
 
 
 def test_a_field_that_no_page_names_is_told_as_information(odd: dict[str, Any]) -> None:
