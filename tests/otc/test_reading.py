@@ -24,7 +24,7 @@ SERVER = example("ecs/getServer.active")["response"]["body"]["server"]
 ECS_JOB = example("ecs/getEcsJob.fail")["response"]["body"]
 
 # The machine may be busy with other tests; how long a draw takes says nothing about the client.
-calm = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+calm = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 READERS = {
     "backup": (cbr_wire.backup, BACKUP, {"id", "status", "resource_type", "resource_id", "project_id", "children"}),
