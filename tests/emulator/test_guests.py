@@ -301,3 +301,18 @@ async def test_a_stop_that_comes_while_the_ports_open_wins(cloud: Region) -> Non
     await cloud.pass_time(10)
     await cloud.pass_time(15)
     assert (await is_open(address, 2222), await is_open(address, 8080)) == (True, True)
+
+
+async def test_another_os_runs_what_its_image_holds(cloud: Region) -> None:
+    cloud.emulator.faults.arm("guest-silent")
+    server = await cloud.launched()
+    address = await _address(cloud, server)
+    await cloud.act("os-stop", server)
+    await cloud.pass_time(15)
+    order = {"os-change": {"imageid": cloud.account["image_public"]}}
+    await cloud.post("ecs", f"/v2/{{p}}/cloudservers/{server}/changeos", order)
+    await cloud.pass_time(90)
+    assert await is_open(address, 8080) is False
+    await cloud.pass_time(15)
+    assert (await _health(address)).json()["server"] == server
+    assert (await _console(cloud, server)).endswith("login: ")

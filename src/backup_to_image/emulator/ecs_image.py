@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .cloud import Cloud
+from .guests import HEALTHY
 from .wire import Doc, Refusal
 
-__all__ = ["backup_behind", "usable_image"]
+__all__ = ["backup_behind", "inherited_profile", "usable_image"]
 
 # The states in which a backup can feed a launch (Ecs.0048's text: Available or Creating).
 _FEEDS = {"available", "protecting", "waiting_protect"}
@@ -41,3 +42,9 @@ def backup_behind(cloud: Cloud, image: Doc) -> Doc | None:
     if backup["status"] not in _FEEDS:
         raise Refusal(400, "Ecs.0048", f"the backup behind the full-ECS image is {backup['status']}")
     return backup
+
+
+def inherited_profile(cloud: Cloud, backup: Doc | None) -> str:
+    """What runs inside a server from this backup (None: from an image without one): the same as where it was made."""
+    source = cloud.get("server", backup["resource_id"]) if backup is not None else None
+    return (source or {}).get("profile") or HEALTHY

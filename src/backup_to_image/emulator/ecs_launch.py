@@ -9,8 +9,8 @@ from datetime import datetime
 
 from . import ecs_jobs, eip, jobs
 from .cloud import Cloud
+from .ecs_image import inherited_profile
 from .ecs_order import Disk, Order, free_addresses, read_order, used_addresses
-from .guests import HEALTHY
 from .things import device_name
 from .wire import Answer, Call, Doc, Refusal
 
@@ -50,7 +50,7 @@ def create_servers(cloud: Cloud, call: Call) -> Answer:
             leave=[],
         )
         return ecs_jobs.taken(cloud, job, serverIds=never)
-    profile = call.struck.get("guest-silent", {}).get("profile") or _inherited_profile(cloud, order)
+    profile = call.struck.get("guest-silent", {}).get("profile") or inherited_profile(cloud, order.backup)
     reservation = f"r-{uuid.uuid4().hex[:8]}"
     servers = [_build(cloud, call, order, name, profile, reservation, user["id"]) for name in order.names]
     outcome, detail = _fate(call, servers)
@@ -63,12 +63,6 @@ def create_servers_v11(cloud: Cloud, call: Call) -> Answer:
     """createServersV11: Huawei's call; OTC documents no such path (the contract's example createServersV11.on-otc)."""
     del cloud, call
     raise Refusal(404, "Ecs.0000", "request error")
-
-
-def _inherited_profile(cloud: Cloud, order: Order) -> str:
-    """A restored system behaves like the one that was backed up."""
-    source = cloud.get("server", order.backup["resource_id"]) if order.backup is not None else None
-    return (source or {}).get("profile") or HEALTHY
 
 
 def _fate(call: Call, servers: list[Doc]) -> tuple[Doc | None, Doc]:

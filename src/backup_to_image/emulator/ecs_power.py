@@ -6,7 +6,7 @@ from datetime import datetime
 
 from . import ecs_jobs, eip, jobs
 from .cloud import Cloud
-from .ecs_image import backup_behind, usable_image
+from .ecs_image import backup_behind, inherited_profile, usable_image
 from .ecs_launch import begin_boot
 from .ecs_order import key_pair, used_quota
 from .ecs_view import find, publicip_of
@@ -166,7 +166,7 @@ def change_os(cloud: Cloud, call: Call) -> Answer:
     elif cloud.switches["change_os_keyname"] == "required":
         raise Refusal(400, "Ecs.0005", "keyname is missing")
     image = usable_image(cloud, order["imageid"], call.project)
-    backup_behind(cloud, image)
+    backup = backup_behind(cloud, image)
     attributes: Doc = image.get("attributes") or {}
     if str(attributes.get("__support_fc_inject", "false")) == "true":
         raise Refusal(400, "Ecs.0007", "the image has no Cloud-Init")
@@ -184,6 +184,7 @@ def change_os(cloud: Cloud, call: Call) -> Answer:
         [server["id"]],
         seconds=_CHANGE_SECONDS,
         image_id=image["id"],
+        profile=inherited_profile(cloud, backup),
         key_name=order.get("keyname"),
         encrypted=metadata.get("__system__encrypted") == "1",
         cmk_id=metadata.get("__system__cmkid"),
@@ -211,6 +212,8 @@ def _os_changed(cloud: Cloud, job: Doc, when: datetime) -> None:
             os=image.get("os"),
             os_change_failed=False,
         )
+        server["profile"] = detail["profile"]
+        cloud.guests.furnish(server["id"], detail["profile"])
         begin_boot(cloud, server, when)
 
 

@@ -157,6 +157,14 @@ class Guests:
             room.hosts.append(address)
             _occupy(room, again=True)
 
+    def furnish(self, server_id: str, profile: str) -> None:
+        """Another system runs in the guest from now on; its addresses stay."""
+        room = self._rooms.get(server_id)
+        if room is not None:
+            room.let_go()
+            room.profile, room.open = profile_named(profile), False
+            _occupy(room, again=True)
+
     def ports(self, server_id: str) -> dict[int, int]:
         """The guest's ports and the real ones behind them (the same, unless guests share one address)."""
         room = self._rooms.get(server_id)
