@@ -215,7 +215,11 @@ async def test_the_clouds_clock_can_be_wrong(region: Region, shop: Client, backu
     region.emulator.faults.arm("clock-skew", seconds=-3600)
     later = await made(region, shop, backups["available"][1], "later")
     assert later["created_at"] < image["created_at"]
+    assert later["created_at"] < later["active_at"] < image["created_at"]
+    job = (await shop.create_image(backups["available"][2], "over the change")).json()["job_id"]
     region.emulator.faults.disarm("clock-skew")
+    region.clock.advance(200)
+    assert (await shop.job(job))["status"] == "SUCCESS"
     assert (await shop.get("cbr/v3/{p}/vaults")).status_code == 200
 
 

@@ -48,18 +48,19 @@ class Cloud:
         return timestamp(when or self.now())
 
     def due(self, seconds: float, start: datetime | None = None) -> str:
-        """When something that takes that long at speed 1 will be done, as a document's `due`."""
-        return timestamp((start or self.now()) + timedelta(seconds=seconds / self.speed))
+        """When something that takes that long at speed 1 will be done, as a document's `due`: by the clock, however wrong ours is."""
+        right = (start or self.now()) - timedelta(seconds=self.faults.skew)
+        return timestamp(right + timedelta(seconds=seconds / self.speed))
 
     def tick(self) -> int:
         """Let everything happen whose time has come, in its order; returns how much did."""
         happened = 0
-        now = timestamp(self.now())
+        now = timestamp(self.clock.now())
         while (found := self.store.next_due(now)) is not None:
             when, kind, doc = found
             doc["due"] = None
             self.store.put(kind, doc)
-            self.transitions[kind](self, doc, moment(when))
+            self.transitions[kind](self, doc, moment(when) + timedelta(seconds=self.faults.skew))
             happened += 1
         return happened
 
