@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any
 
 from prefect import Task
-from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 
@@ -32,23 +32,15 @@ def may_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  #
     return run.run_count <= _MOST_RETRIES and is_transient(state.data)
 
 
-class _Options(TypedDict, total=False):
-    cache_policy: CachePolicy
-    retries: int
-    retry_delay_seconds: list[float]
-    retry_jitter_factor: float
-    retry_condition_fn: Any
-
-
 # The client repeats reads for some seconds by itself; a task waits longer, for an outage of minutes.
-RETRY: _Options = {
+RETRY: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "retries": _MOST_RETRIES + 1,
     "retry_delay_seconds": [15, 60, 180],
     "retry_jitter_factor": 0.3,
     "retry_condition_fn": may_retry,
 }
-NO_RETRY: _Options = {"cache_policy": NO_CACHE}
+NO_RETRY: dict[str, Any] = {"cache_policy": NO_CACHE}
 
 
 def check_starts() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from prefect import get_run_logger, task
-from prefect.artifacts import Artifact
+from prefect.artifacts import Artifact, acreate_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -28,19 +28,19 @@ CHECKS_KEY = "image-from-backup-checks"
 _OUTCOMES = {"made", "adopted", "refused", "still-running", "failed", "partly", "checked"}
 
 
-@task(name="publish report", **NO_RETRY)
+@task(name="publish report", task_run_name="publish report", **NO_RETRY)
 async def publish_report(result: RunResult) -> None:
     """The run's pages (what came of it, every check) and the same as one JSON object; the outcome as a tag of the run.
 
     Keys are the same in each run, so that the UI shows their history.
     """
     title = pages.title(result)
-    await Artifact(type="markdown", key=REPORT_KEY, description=title, data=pages.result_page(result)).acreate()
+    await acreate_markdown_artifact(pages.result_page(result), key=REPORT_KEY, description=title)
     if result.report:
         checks = pages.checks_page(result.report)
-        await Artifact(type="markdown", key=CHECKS_KEY, description=pages.verdict(result.report), data=checks).acreate()
+        await acreate_markdown_artifact(checks, key=CHECKS_KEY, description=pages.verdict(result.report))
     await Artifact(
-        type="json", key=RESULT_KEY, description="The same for programs", data=result.model_dump_json(exclude_none=True)
+        type="json", key=RESULT_KEY, description="The same for programs", data=result.model_dump(mode="json", exclude_none=True)
     ).acreate()
     await _tag((result.outcome or "checked").replace("_", "-"))
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import pytest
+from prefect.events import Event
+from prefect.events.clients import AssertingEventsClient
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOGGING_TO_API_BATCH_INTERVAL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 from pydantic import PrivateAttr, SecretStr
@@ -30,12 +35,31 @@ def server() -> Iterator[str]:
         yield PREFECT_API_URL.value()
 
 
+class Overheard(httpx.AsyncBaseTransport):
+    """The way to the region, and every token that went along it."""
+
+    def __init__(self, region: Emulator, tokens: set[str]) -> None:
+        self._inner = region.transport()
+        self._tokens = tokens
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._inner.handle_async_request(request)
+        for headers in (request.headers, answer.headers):
+            self._tokens |= {headers[name] for name in ("x-auth-token", "x-subject-token") if name in headers}
+        return answer
+
+
 class EmulatedProject(OtcProject):
     """An OtcProject whose region is in this process and whose time passes by itself."""
 
     _block_type_name: ClassVar[str | None] = "Emulated OTC project"
     _block_type_slug: ClassVar[str | None] = "emulated-otc-project"
     _region: Emulator | None = PrivateAttr(default=None)
+    _tokens: set[str] = PrivateAttr(default_factory=set)
+
+    @property
+    def tokens(self) -> set[str]:
+        return self._tokens
 
     def inside(self, region: Emulator) -> EmulatedProject:
         self._region = region
@@ -43,7 +67,23 @@ class EmulatedProject(OtcProject):
 
     def cloud(self) -> Cloud:
         assert self._region is not None
-        return Cloud.connect(self.credentials(), clock=self._region.cloud.clock, transport=self._region.transport())
+        return Cloud.connect(self.credentials(), clock=self._region.cloud.clock, transport=Overheard(self._region, self._tokens))
+
+
+@pytest.fixture
+def events() -> Iterator[Callable[[], Awaitable[list[Event]]]]:
+    """What was emitted since, oldest first."""
+    AssertingEventsClient.reset()
+    EventsWorker.set_client_override(AssertingEventsClient)
+
+    async def emitted() -> list[Event]:
+        drained = EventsWorker.drain_all()
+        if inspect.isawaitable(drained):
+            await drained
+        return [event for client in AssertingEventsClient.all for event in client.events if event.event.startswith("b2i.")]
+
+    yield emitted
+    EventsWorker.set_client_override(None)
 
 
 @pytest.fixture

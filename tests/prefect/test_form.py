@@ -1,0 +1,114 @@
+"""The form that people fill in: what the UI needs stands in the schema, and nothing leads out of the worker's folder."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from backup_to_image import __version__
+from backup_to_image.errors import UsageError
+from backup_to_image.form import OrderForm
+from backup_to_image.model import ImageOrder
+from backup_to_image.settings import Settings, read_settings
+from deployments.setup import HEARTBEAT_SECONDS
+from flows.image_from_backup import image_from_backup
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return parameter_schema(image_from_backup).model_dump()
+
+
+@pytest.fixture(scope="module")
+def declared() -> dict[str, Any]:
+    (one,) = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    return one
+
+
+def test_every_field_of_the_form_has_a_title_a_description_and_a_place(schema: dict[str, Any]) -> None:
+    fields = schema["definitions"]["OrderForm"]["properties"]
+    assert len(fields) <= 10
+    assert [field["position"] for field in fields.values()] == list(range(len(fields)))
+    assert all(field["title"] and field["description"] for field in fields.values())
+
+
+def test_the_form_has_nothing_that_the_ui_cannot_fill_in(schema: dict[str, Any]) -> None:
+    fields = schema["definitions"]["OrderForm"]["properties"]
+    assert not [name for name, field in fields.items() if {"anyOf", "oneOf", "allOf", "$ref"} & set(field)], (
+        "no unions, no Optional"
+    )
+    assert {field["type"] for field in fields.values()} <= {"string", "integer", "boolean", "array"}
+
+
+def test_limits_stand_in_the_words_too_because_the_form_hides_them(schema: dict[str, Any]) -> None:
+    for field in schema["definitions"]["OrderForm"]["properties"].values():
+        for limit in ("minimum", "maximum"):
+            if limit in field:
+                assert str(field[limit]) in field["description"]
+
+
+def test_the_project_is_picked_from_the_saved_blocks(schema: dict[str, Any]) -> None:
+    assert schema["required"] == ["order", "project"]
+    assert schema["definitions"]["OtcProject"]["block_type_slug"] == "otc-project"
+    assert all(schema["properties"][name]["description"] for name in ("order", "project"))
+
+
+def test_the_entry_point_of_the_deployment_is_this_very_flow(declared: dict[str, Any]) -> None:
+    assert load_flow_from_entrypoint(declared["entrypoint"]) is image_from_backup
+
+
+def test_the_deployment_is_of_this_version_and_beats_as_often_as_the_automation_expects(declared: dict[str, Any]) -> None:
+    assert str(declared["version"]) == __version__
+    assert declared["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == str(HEARTBEAT_SECONDS)
+    assert declared["enforce_parameter_schema"] is True
+    assert not declared["schedules"]
+
+
+def test_an_order_comes_back_from_the_form_as_it_was() -> None:
+    order = ImageOrder(
+        backup_id="57bbc0a7-feed-51e9-8a47-229c24ba05d5",
+        name="{server}-x",
+        description="before the update",
+        tags={"team": "shop"},
+        share_with=("dr",),
+        timeout=timedelta(minutes=90),
+        wait_backup=timedelta(minutes=30),
+    )
+    assert OrderForm.of(order).order(Settings()) == order
+    assert OrderForm(backup_id="b").order(Settings()) == ImageOrder(backup_id="b")
+
+
+def test_a_launch_order_is_found_by_its_file_name_with_or_without_ending(settings_file: Path) -> None:
+    settings = read_settings(str(settings_file))
+    for name in ("shop.yaml", "shop", " shop.yaml "):
+        order = OrderForm(backup_id="b", launch=name).order(settings)
+        assert order.launch is not None
+        assert order.launch.name == "shop-restored"
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.yaml", "../secret", "launch/../../secret.yaml", "{tmp}/secret.yaml", "linked.yaml", ".", "x"]
+)
+def test_a_launch_order_never_comes_from_outside_the_workers_folder(settings_file: Path, name: str) -> None:
+    secret = settings_file.parent / "secret.yaml"
+    secret.write_text((settings_file.parent / "launch" / "shop.yaml").read_text())
+    (settings_file.parent / "launch" / "linked.yaml").symlink_to(secret)
+    form = OrderForm(backup_id="b", launch=name.replace("{tmp}", str(settings_file.parent)))
+    with pytest.raises(UsageError, match="none of the worker's"):
+        form.order(read_settings(str(settings_file)))
+
+
+def test_every_mistake_in_the_form_is_told_at_once() -> None:
+    form = OrderForm(backup_id="b", tags=["a=1", "a=2"], launch="shop.yaml")
+    with pytest.raises(UsageError) as told:
+        form.order(Settings())
+    assert len(told.value.problems) == 2
+    assert "directories: {launch: PATH}" in str(told.value)
