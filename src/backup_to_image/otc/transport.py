@@ -237,7 +237,7 @@ def _reason(error: httpx.RequestError) -> str:
         "WriteTimeout": "could not be sent within 60 s",
         "PoolTimeout": "no free connection",
     }
-    return kind.get(type(error).__name__) or words or type(error).__name__
+    return kind.get(type(error).__name__) or words.rstrip(".") or type(error).__name__
 
 
 def _origin(url: str) -> str:
