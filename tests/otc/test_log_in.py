@@ -164,6 +164,19 @@ async def test_a_refused_password_is_never_sent_again(stage: Stage) -> None:
     assert len(stage.requests("createToken")) == 2
 
 
+async def test_a_locked_user_is_left_alone_by_this_client_and_tried_by_the_next(stage: Stage) -> None:
+    locked = reply(401, {"error_code": "IAM.0061", "error_msg": "locked"})
+    stage.says("createToken", locked)
+    async with stage.cloud(password="locked-out") as cloud:
+        for _ in range(3):
+            with pytest.raises(LoginRefused, match=r"IAM\.0061"):
+                await cloud.images.quota()
+    assert len(stage.requests("createToken")) == 1
+    stage.says("createToken", token())
+    async with stage.cloud(password="locked-out") as cloud:
+        assert (await cloud.login()).id == PROJECT
+
+
 async def test_a_throttled_log_in_waits_and_then_goes_through(stage: Stage, cloud: Cloud) -> None:
     stage.says("createToken", answer("iam/createToken.throttled"), token())
     before = stage.clock.now()

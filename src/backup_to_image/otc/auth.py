@@ -29,6 +29,8 @@ __all__ = ["Auth"]
 
 RENEW_BEFORE = timedelta(minutes=10)
 _IAM = "/v3/auth"
+# A locked user says nothing about the password: this client gives up, the next one may try, since somebody may have unlocked it.
+_LOCKED = "IAM.0061"
 
 # Salted, so that not even a hash of a password can be compared with anything outside this process.
 _SALT = secrets.token_bytes(16)
@@ -50,6 +52,7 @@ class Auth:
         self._project: Project | None = None
         self._endpoints: Endpoints | None = None
         self._region = credentials.project_region
+        self._shut = ""
 
     @property
     def project(self) -> Project:
@@ -109,8 +112,9 @@ class Auth:
 
     async def _create_token(self) -> None:
         key = self._fingerprint()
-        if key in _refused:
-            raise LoginRefused(_refused[key], action="Correct the credentials and start again; they were not sent a second time.")
+        known = self._shut or _refused.get(key)
+        if known:
+            raise LoginRefused(known, action="Correct the credentials and start again; they were not sent a second time.")
         call = Call(
             operation="createToken",
             service="iam",
@@ -124,10 +128,12 @@ class Auth:
         except Denied as error:
             refused = f"The cloud refused the log-in of {self._who()} at {self._iam()}: {_said(error)}."
             if error.status == 401:
-                _refused[key] = refused
+                self._shut = refused
+                if error.cloud_code != _LOCKED:
+                    _refused[key] = refused
             raise LoginRefused(refused, action=error.action, code=error.cloud_code) from error
         if self._credentials.passcode:
-            _refused[key] = "This passcode has been used; a virtual MFA device gives each number once."
+            self._shut = "The passcode has been used; log in again with a new one from the MFA device."
         catalog = self._take(reply)
         if catalog or self._endpoints is None:
             self._use(catalog or await self._fetch_catalog())

@@ -22,7 +22,7 @@ class Credentials(Value):
     user_id: str | None = None
     password: SecretStr | None = None
     passcode: SecretStr | None = None
-    """The number of a virtual MFA device. It works once, so such a log-in cannot be renewed."""
+    """The number of a virtual MFA device. It holds for moments, so such a log-in cannot be renewed."""
     token: SecretStr | None = None
     user_domain_name: str | None = None
     user_domain_id: str | None = None
