@@ -249,3 +249,19 @@ async def test_a_deletion_can_be_answered_and_ignored(region: Region, shop: Clie
     assert (await shop.delete(f"ims/v2/images/{image}", {"delete_backup": True})).status_code == 204
     region.clock.advance(600)
     assert await ids(shop, id=image) == [image]
+
+
+async def test_an_image_of_ones_own_without_a_backup_is_no_full_ecs_image(region: Region, shop: Client, partner: Client) -> None:
+    plain = await shop.image(region.find("image", "base-ubuntu-hardened"))
+    assert (plain["__backup_id"], plain["__data_origin"], plain["__imagetype"]) == ("", "", "private")
+    assert plain["id"] not in await ids(shop, whole="true", owner=shop.project, limit=1000)
+    where = f"ims/v2/images/{plain['id']}/members"
+    assert (await shop.post(where, {"member": partner.project})).status_code == 200
+    accepted = await partner.put(f"{where}/{{p}}", {"status": "accepted"})  # without a vault: there is nothing to keep in one
+    assert accepted.json()["status"] == "accepted"
+
+
+async def test_an_image_that_takes_no_password_carries_the_inverted_mark(region: Region, shop: Client) -> None:
+    server = region.find("server", "office-print-01")
+    backup = (await shop.get("cbr/v3/{p}/backups", resource_id=server, limit=1)).json()["backups"][0]["id"]
+    assert (await made(region, shop, backup))["__support_fc_inject"] == "true"

@@ -48,7 +48,7 @@ class Cloud:
         return timestamp(when or self.now())
 
     def due(self, seconds: float, start: datetime | None = None) -> str:
-        """When something that takes that long at speed 1 will be done, as a document's `due`: by the clock, however wrong ours is."""
+        """When something that takes that long at speed 1 will be done, as a document's `due`; right even when our clock is not."""
         right = (start or self.now()) - timedelta(seconds=self.faults.skew)
         return timestamp(right + timedelta(seconds=seconds / self.speed))
 

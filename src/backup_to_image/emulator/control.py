@@ -18,14 +18,14 @@ from .wire import Answer, Doc
 __all__ = ["answer"]
 
 
-def answer(cloud: Cloud, journal: deque[Doc], method: str, path: str, query: str, body: bytes) -> Answer:
+def answer(cloud: Cloud, journal: deque[Doc], method: str, path: str, query: str, body: bytes, host: str) -> Answer:
     """What the door answers; mistakes are a 400 with `error`, so that a test which misspells a fault fails at once."""
     asked = {name: values[-1] for name, values in parse_qs(query).items()}
     try:
         given: Doc = json.loads(body) if body.strip() else {}
         match method, path.removeprefix("/_emulator/").rstrip("/"):
             case "GET", "account":
-                return Answer(200, account(cloud))
+                return Answer(200, account(cloud, host))
             case "GET", "requests":
                 return Answer(200, _requests(journal, asked))
             case "GET", "faults":

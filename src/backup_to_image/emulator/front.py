@@ -57,6 +57,8 @@ class Front:
         path: str = scope["path"]
         query: str = scope["query_string"].decode("latin-1")
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        named = headers.get("host", "127.0.0.1")
+        host = named.rpartition(":")[0] or named
         service = cloud.service_on((scope.get("server") or (None, None))[1])
         cloud.tick()
         cloud.store.commit()
@@ -64,9 +66,8 @@ class Front:
         if service is None:
             return _refused("iam", Refusal(404, "APIGW.0101", "nothing is served here"))
         if service == "iam" and path.startswith("/_emulator/"):
-            return control.answer(cloud, self._journal, method, path, query, body)
-        host = headers.get("host", "127.0.0.1")
-        origin = f"{scope.get('scheme', 'http')}://{host.rpartition(':')[0] or host}"
+            return control.answer(cloud, self._journal, method, path, query, body, host)
+        origin = f"{scope.get('scheme', 'http')}://{host}"
         started = timestamp(cloud.now())
         operation, values, known = self._router.find(service, method, path)
         project = self._project(headers)

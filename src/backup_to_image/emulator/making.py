@@ -105,6 +105,7 @@ def backup_document(
 def image_document(backup: Doc, *, project: str, name: str, created_at: str, identity: str | None = None) -> Doc:
     """A queued full-ECS image of a backup, owned by that project."""
     system = next((disk for disk in backup["disks"] if disk["system"]), None)
+    system_facts: Doc = backup["os"] or {}
     key = next((disk["cmk_id"] for disk in backup["disks"] if disk["encrypted"]), None)
     return {
         "id": identity or str(uuid.uuid4()),
@@ -125,7 +126,8 @@ def image_document(backup: Doc, *, project: str, name: str, created_at: str, ide
         "description": "",
         "size_bytes": None,
         "os": backup["os"],
-        "attributes": {},
+        # The inverted mark (BEHAVIOUR.md 7): "true" means that nothing can be injected.
+        "attributes": {"__support_fc_inject": "true"} if system_facts.get("inject") is False else {},
         "cmk_id": key,
         "disks": backup["disks"],
         "flavor": backup["flavor"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -43,6 +42,5 @@ def services() -> dict[str, Service]:
     """Every service by name: each module of this package named like one exports `SERVICE`."""
     found: dict[str, Service] = {}
     for name in PORT_ORDER:
-        if importlib.util.find_spec(f"{__package__}.{name}") is not None:
-            found[name] = importlib.import_module(f"{__package__}.{name}").SERVICE
+        found[name] = importlib.import_module(f"{__package__}.{name}").SERVICE
     return found

@@ -82,6 +82,7 @@ class Sower:
             history.single_backups(project, (*place, "backups"))
             history.images(project, (*place, "images"))
             history.older_images(project)
+            self._private_images(project, (*place, "private_images"))
         self._front_page()
 
     def before(self, age: timedelta) -> str:
@@ -118,7 +119,7 @@ class Sower:
         for name, image in self.seed.content.get("public_images", {}).items():
             system = choose(self.seed, ("public_images", name, "os"), image["os"], self.systems, "system")
             made = self.before(timedelta(days=200))
-            self.cloud.new("image", public_image(name, image, system, made))
+            self.cloud.new("image", plain_image(name, image, system, made, owner=None))
 
     def _account(self, account: Doc, place: Place) -> None:
         old = self.before(timedelta(days=900))
@@ -325,6 +326,13 @@ class Sower:
         }
         return self.cloud.new("server", server)
 
+    def _private_images(self, project: Doc, place: Place) -> None:
+        owner = self.projects[project["name"]]["id"]
+        for name, image in project.get("private_images", {}).items():
+            system = choose(self.seed, (*place, name, "os"), image["os"], self.systems, "system")
+            made = self.before(span(image.get("age", "90d")))
+            self.cloud.new("image", plain_image(name, image, system, made, owner=owner))
+
     def _front_page(self) -> None:
         given: Doc = self.seed.content["account"]
         user = choose(self.seed, ("account", "user"), given["user"], self.users, "user")
@@ -374,28 +382,28 @@ class Sower:
         )
 
 
-def public_image(name: str, given: Doc, system: Doc, made: str) -> Doc:
-    """A gold image of the provider's."""
+def plain_image(name: str, given: Doc, system: Doc, made: str, *, owner: str | None) -> Doc:
+    """A system disk image that has nothing to do with a backup: one's own, or (without owner) a gold image of the provider's."""
     return {
-        "id": stable_id("image", "public", name),
-        "project": stable_hex("project", "provider"),
+        "id": stable_id("image", owner or "public", name),
+        "project": owner or stable_hex("project", "provider"),
         "name": name,
         "status": "active",
         "created_at": made,
         "updated_at": made,
         "active_at": made,
-        "protected": True,
+        "protected": owner is None,
         "tags": {},
         "backup_id": None,
         "whole": False,
-        "public": True,
+        "public": owner is None,
         "min_disk": given["min_disk"],
         "min_ram": given.get("min_ram", 0),
         "max_ram": 0,
         "description": "",
         "size_bytes": 1_200_000_000,
         "os": system,
-        "attributes": {},
+        "attributes": {"__support_fc_inject": "true"} if system.get("inject") is False else {},
         "cmk_id": None,
         "disks": [],
         "flavor": None,
