@@ -4,6 +4,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.ready
+THIRD_PARTY := .state/third-party
 CODE := src flows tasks deployments tests benchmarks
 
 # Our own writing stays inside. A home that does not exist or cannot be written to gets a stand-in, caches included.
@@ -30,10 +31,10 @@ STALE := anew
 endif
 endif
 
-.PHONY: help setup-env test test-slow lint docs check-all demo setup lock clean anew
+.PHONY: help setup-env test test-slow test-third-party lint docs check-all demo setup lock lock-third-party clean anew
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer) that .venv is made with."
 
@@ -49,6 +50,13 @@ test: $(STAMP) ## the fast tests, on two cores
 test-slow: $(STAMP) ## the slow tests: kills, browsers, every example of the docs
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
 
+$(THIRD_PARTY)/.ready: tests/third_party/requirements.lock $(STAMP)
+	@echo "Making $(THIRD_PARTY) from tests/third_party/requirements.lock ..."
+	@.ci/third-party
+
+test-third-party: $(THIRD_PARTY)/.ready ## other people's clients, unchanged, against the emulated cloud
+	$(THIRD_PARTY)/bin/python -m pytest tests/third_party --disable-warnings
+
 docs: $(STAMP) ## every example and link of README and docs
 	$(BIN)/python -m pytest tests/guards -k "docs or links"
 
@@ -58,7 +66,7 @@ lint: $(STAMP) ## style, types, and imports that point one way
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-check-all: test lint test-slow ## all of it
+check-all: test lint test-slow test-third-party ## all of it
 
 demo: $(STAMP) ## a whole recovery against the emulated cloud, on this machine alone
 	$(BIN)/python -m deployments.demo
@@ -69,6 +77,10 @@ setup: $(STAMP) ## work pools, blocks, limits, automations and deployments at PR
 lock: ## requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --group dev --extra prefect $(UPGRADE) pyproject.toml -o requirements.lock
+
+lock-third-party: ## the same for tests/third_party
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  $(UPGRADE) tests/third_party/requirements.in -o tests/third_party/requirements.lock
 
 clean: ## away with .venv, .state, dist and caches
 	rm -rf .venv .state dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
