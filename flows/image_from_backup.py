@@ -65,5 +65,5 @@ async def _make(order: ImageOrder, ctx: Context, *, after_failure: bool) -> Deli
         async with log.step("launch"):
             launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
     except B2iError as error:
-        raise PartlyDone(log.last, deliver(valid, handle, finished, shared, launched, log, outcome_of=error), error) from error
-    return deliver(valid, handle, finished, shared, launched, log)
+        raise PartlyDone(log.last, deliver(valid, finished, shared, launched, log, outcome_of=error), error) from error
+    return deliver(valid, finished, shared, launched, log)

@@ -20,6 +20,8 @@ from backup_to_image.cli import run
 from backup_to_image.cli.options import Options
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
+from backup_to_image.emulator.ims_create import activate
+from backup_to_image.emulator.making import image_document
 from backup_to_image.emulator.routing import Router
 from backup_to_image.journal import Journal
 from backup_to_image.model import ImageOrder, LaunchOrder
@@ -272,6 +274,14 @@ class Region:
         """Somebody else changes something."""
         thing.update(changes)
         self.emulator.cloud.save(kind, thing)
+
+    def make_image_by_hand(self, backup_id: str, name: str = "by hand") -> dict[str, Any]:
+        """Somebody makes an image of this backup in the console, in no time."""
+        cloud = self.emulator.cloud
+        kept = cloud.get("backup", backup_id) or {}
+        image = cloud.new("image", image_document(kept, project=kept["project"], name=name, created_at=cloud.stamp()))
+        activate(cloud, image, cloud.now())
+        return image
 
     def arm(self, fault: str, **how: Any) -> None:
         self.emulator.faults.arm(fault, **how)

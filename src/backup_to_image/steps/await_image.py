@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from backup_to_image.doctor import diagnose
 from backup_to_image.errors import ApiError, CloudError, JobFailed, NotFound
@@ -10,7 +11,7 @@ from backup_to_image.journal import JournalError
 from backup_to_image.model import Image, Job, Value
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.findings import image_of
-from backup_to_image.steps.make import ALREADY_USED, ImageHandle, failed_job
+from backup_to_image.steps.make import ALREADY_USED, DOUBTFUL_FACT, ImageHandle, failed_job
 from backup_to_image.steps.names import SOURCE_TAG
 from backup_to_image.waiting import Pace, States, passes, wait
 
@@ -33,6 +34,8 @@ class FinishedImage(Value):
     """An image that is active, and what happened to its source meanwhile."""
 
     image: Image
+    adopted: bool | Literal["foreign"] = False
+    """As in the handle; an image that turned out to be another attempt's is adopted too."""
     job_id: str | None = None
     doubtful: str | None = None
 
@@ -58,7 +61,10 @@ class _Watch:
         self.ctx = ctx
         self.job_id = handle.job_id
         self.image_id = handle.image_id
-        self.doubtful: str | None = None
+        self.doubtful = handle.doubtful
+        self.refused: Job | None = None
+        """Our job, if it ended in "already used": the image is another attempt's."""
+        self._refused_at = handle.since
         self._looks = 0
 
     async def look(self) -> _Seen | None:
@@ -73,6 +79,9 @@ class _Watch:
             if passes(error):
                 return None
             raise
+        if self.refused and image is None and self.ctx.clock.now() >= self._refused_at + self.ctx.settings.settle.image:
+            # Used, and still no image to be seen: it is not in this project, and waiting shows nothing.
+            job = self.refused
         return _Seen(job=job, image=image) if job or image else None
 
     async def _job(self) -> Job | None:
@@ -89,7 +98,7 @@ class _Watch:
         self.image_id = self.image_id or job.image_id
         if job.status == "FAIL" and job.error_code in ALREADY_USED:
             # The refusal "already used" may come in the job: the image is another attempt's. Look for that one.
-            self.job_id = None
+            self.job_id, self.refused, self._refused_at = None, job, self.ctx.clock.now()
             return None
         return job
 
@@ -145,11 +154,27 @@ async def await_image(handle: ImageHandle, ctx: Context, *, deadline: datetime |
         failure = _failure(handle, seen)
         _note(ctx, handle, state="failed", code=failure.cloud_code, reason=failure.reason)
         raise failure
+    if watch.doubtful:
+        await _mark_doubtful(image, watch.doubtful, handle, ctx)
     _note(ctx, handle, state="done", image_id=image.id, job_id=watch.job_id)
-    if watch.doubtful and SOURCE_TAG in image.tags:
+    ours = SOURCE_TAG in image.tags
+    return FinishedImage(
+        image=image,
+        adopted=handle.adopted if not watch.refused else True if ours else "foreign",
+        job_id=None if watch.refused else handle.job_id,
+        doubtful=watch.doubtful or ("marked so by an earlier run" if DOUBTFUL_TAG in image.tags else None),
+    )
+
+
+async def _mark_doubtful(image: Image, why: str, handle: ImageHandle, ctx: Context) -> None:
+    """Tag the image, and note it first: what cannot be tagged now is told, and tagged by the next run."""
+    _note(ctx, handle, facts={DOUBTFUL_FACT: why})
+    if SOURCE_TAG not in image.tags or DOUBTFUL_TAG in image.tags:
+        return
+    try:
         await ctx.cloud.images.set_tag(image.id, DOUBTFUL_TAG, f"{ctx.clock.now():%Y%m%d}")
-    doubtful = watch.doubtful or ("marked so by an earlier run" if DOUBTFUL_TAG in image.tags else None)
-    return FinishedImage(image=image, job_id=handle.job_id, doubtful=doubtful)
+    except CloudError as error:
+        ctx.tell(f"warning: {image.name} could not be tagged {DOUBTFUL_TAG} ({error.message}); the same command tries again")
 
 
 def _failure(handle: ImageHandle, seen: _Seen) -> JobFailed:
@@ -183,12 +208,13 @@ def _line(handle: ImageHandle, seen: _Seen, elapsed: timedelta) -> str:
     return f"image {handle.name!r}: {seen.state}{done} after {minutes(elapsed)}"
 
 
-def _note(ctx: Context, handle: ImageHandle, **changes: str | None) -> None:
+def _note(ctx: Context, handle: ImageHandle, **changes: Any) -> None:
     """Keep what became of it. The cloud knows it too, so a journal that fails now costs nothing but a look."""
-    noted = ctx.journal.read("image", ctx.project_id, handle.backup.id)
-    if noted is None:
-        return
     try:
-        ctx.journal.write(noted.model_copy(update={key: value for key, value in changes.items() if value is not None}))
+        noted = ctx.journal.read("image", ctx.project_id, handle.backup.id)
+        if noted is not None:
+            changed = {key: value for key, value in changes.items() if value is not None}
+            changed["facts"] = noted.facts | changed.get("facts", {})
+            ctx.journal.write(noted.model_copy(update=changed))
     except JournalError as error:
         ctx.tell(error.message)

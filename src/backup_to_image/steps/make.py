@@ -22,9 +22,11 @@ from backup_to_image.steps.names import FLAVOR_TAG, POLICY_TAG, SOURCE_TAG, enco
 from backup_to_image.steps.once import note_sent, pause_or_raise, refuse, settle, unclear
 from backup_to_image.steps.validate import ValidOrder
 
-__all__ = ["ALREADY_USED", "ImageHandle", "check_alive", "failed_job", "start_image"]
+__all__ = ["ALREADY_USED", "DOUBTFUL_FACT", "ImageHandle", "check_alive", "failed_job", "start_image"]
 
 ALREADY_USED = frozenset({"IMG.0029", "IMG.0134", "BackupService.6210", "BackupService.6211"})
+DOUBTFUL_FACT = "doubtful"
+_STOPPED_FACT = "source_stopped"
 _LOOK_EVERY = 5.0
 
 
@@ -39,6 +41,9 @@ class ImageHandle(Value):
     since: datetime
     source_id: str | None = None
     source_stopped: bool = False
+    """Whether the source server was stopped when the image was asked for, by this run or an earlier one."""
+    doubtful: str | None = None
+    """What an earlier run saw happen meanwhile."""
     usual_seconds: tuple[float, ...] = ()
 
 
@@ -61,7 +66,7 @@ async def start_image(
         if noted is not None and noted.state == "intent":
             found = await _settle(valid, ctx, lease, since=noted.first_intent_at or noted.written_at)
             if found is not None:
-                return _adopt(found, valid, ctx, mine=False)
+                return _adopt(found, valid, ctx, mine=False, noted=noted)
         return await _make(valid, ctx, lease, deadline)
 
 
@@ -74,7 +79,7 @@ async def _made_before(noted: Record | None, valid: ValidOrder, ctx: Context, *,
     if image is not None:
         if image.status in {"killed", "deleted"} and after_failure:
             return None
-        return _adopt(check_alive(image), valid, ctx, mine=False, job_id=noted.job_id if noted else None)
+        return _adopt(check_alive(image), valid, ctx, mine=False, noted=noted)
     if noted is None or noted.job_id is None:
         return None
     job = await _job(noted.job_id, ctx)
@@ -85,7 +90,8 @@ async def _made_before(noted: Record | None, valid: ValidOrder, ctx: Context, *,
             return None
         raise failed_job(job, valid.name, again=True)
     ctx.tell(f"image job {job.id} of an earlier run: {job.status}; going on with it")
-    return _handle(valid, job_id=job.id, image_id=job.image_id, adopted=True, since=noted.first_intent_at or noted.written_at)
+    since = noted.first_intent_at or noted.written_at
+    return _handle(valid, job_id=job.id, image_id=job.image_id, adopted=True, since=since, noted=noted)
 
 
 async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetime) -> ImageHandle:
@@ -102,6 +108,7 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
                 state="intent",
                 written_at=ctx.clock.now(),
                 first_intent_at=first_intent or ctx.clock.now(),
+                facts={_STOPPED_FACT: _stopped(valid)},
             )
         )
         first_intent = noted.first_intent_at or noted.written_at
@@ -192,7 +199,7 @@ def failed_job(job: Job, name: str, *, again: bool = False) -> JobFailed:
 
 
 def _adopt(
-    image: Image, valid: ValidOrder, ctx: Context, *, mine: bool, job_id: str | None = None, since: datetime | None = None
+    image: Image, valid: ValidOrder, ctx: Context, *, mine: bool, noted: Record | None = None, since: datetime | None = None
 ) -> ImageHandle:
     ours = SOURCE_TAG in image.tags
     if not mine:
@@ -201,9 +208,11 @@ def _adopt(
     return _handle(
         valid,
         image_id=image.id,
-        job_id=job_id,
+        job_id=noted.job_id if noted else None,
         adopted=False if mine else True if ours else "foreign",
         since=since or image.created_at or ctx.clock.now(),
+        active=image.status == "active",
+        noted=noted,
     )
 
 
@@ -214,8 +223,13 @@ def _handle(
     job_id: str | None = None,
     image_id: str | None = None,
     adopted: bool | Literal["foreign"] = False,
+    active: bool = False,
+    noted: Record | None = None,
 ) -> ImageHandle:
     source = valid.findings.source
+    # An image that no run of ours saw become active was watched by nobody since it was asked for.
+    unwatched = noted is not None and noted.state in {"intent", "sent"} and noted.facts.get(_STOPPED_FACT) is True
+    doubt = noted.facts.get(DOUBTFUL_FACT) if noted and noted.image_id in {None, image_id} else None
     return ImageHandle(
         backup=valid.findings.backup,
         name=valid.name,
@@ -224,9 +238,15 @@ def _handle(
         adopted=adopted,
         since=since,
         source_id=source.id if source else None,
-        source_stopped=bool(source and source.status == "SHUTOFF"),
+        source_stopped=unwatched or (_stopped(valid) and not active),
+        doubtful=str(doubt) if doubt else None,
         usual_seconds=valid.findings.usual_seconds,
     )
+
+
+def _stopped(valid: ValidOrder) -> bool:
+    source = valid.findings.source
+    return bool(source and source.status == "SHUTOFF")
 
 
 def _tags(valid: ValidOrder) -> dict[str, str]:

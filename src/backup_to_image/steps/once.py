@@ -51,7 +51,11 @@ async def settle(
         if found or ctx.clock.now() >= settled:
             return found or None
         await ctx.clock.sleep(min(every, max(0.0, (settled - ctx.clock.now()).total_seconds())))
-        lease.check()
+        try:
+            lease.check()
+        except JournalError as error:
+            error.action = "The request may have taken effect. Mend the journal, then run the same command: it looks first."
+            raise
 
 
 def note_sent(noted: Record, ctx: Context, *, job_id: str | None, server_ids: tuple[str, ...] = ()) -> None:

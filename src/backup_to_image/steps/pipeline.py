@@ -14,7 +14,7 @@ from backup_to_image.model import Delivery, ImageOrder, LaunchDelivery, StepTime
 from backup_to_image.steps.await_image import FinishedImage, await_image
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.launch import launch_server
-from backup_to_image.steps.make import ImageHandle, start_image
+from backup_to_image.steps.make import start_image
 from backup_to_image.steps.share import share_image
 from backup_to_image.steps.validate import ValidOrder, validate
 
@@ -44,8 +44,8 @@ async def image_from_backup(order: ImageOrder, ctx: Context, *, after_failure: b
         async with log.step("launch"):
             launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
     except B2iError as error:
-        raise PartlyDone(log.last, deliver(valid, handle, finished, shared, launched, log, outcome_of=error), error) from error
-    return deliver(valid, handle, finished, shared, launched, log)
+        raise PartlyDone(log.last, deliver(valid, finished, shared, launched, log, outcome_of=error), error) from error
+    return deliver(valid, finished, shared, launched, log)
 
 
 class Log:
@@ -80,7 +80,6 @@ class Log:
 
 def deliver(
     valid: ValidOrder,
-    handle: ImageHandle,
     finished: FinishedImage,
     shared: tuple[str, ...],
     launched: LaunchDelivery | None,
@@ -92,12 +91,12 @@ def deliver(
     backup = valid.findings.backup
     incomplete = outcome_of is not None or (launched is not None and launched.outcome == "partly")
     return Delivery(
-        outcome="partly" if incomplete else "adopted" if handle.adopted else "made",
+        outcome="partly" if incomplete else "adopted" if finished.adopted else "made",
         backup_id=backup.id,
         image_id=finished.image.id,
         image_name=finished.image.name,
         status=finished.image.status,
-        adopted=handle.adopted,
+        adopted=finished.adopted,
         doubtful=finished.doubtful,
         job_id=finished.job_id,
         server_name=backup.resource_name or None,
