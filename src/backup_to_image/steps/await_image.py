@@ -108,7 +108,7 @@ class _Watch:
                 return await self.ctx.cloud.images.get(self.image_id)
             except NotFound:
                 return None
-        image = await image_of(self.handle.backup, self.ctx)
+        image = await image_of(self.handle.backup, self.ctx, ignore=self.handle.dead)
         self.image_id = image.id if image else None
         return image
 

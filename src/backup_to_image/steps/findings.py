@@ -16,10 +16,12 @@ from backup_to_image.model import Backup, Check, Disk, Image, Quota, Server, Val
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.names import SOURCE_TAG
 
-__all__ = ["Findings", "find_backup", "image_of", "look", "newest_images"]
+__all__ = ["DEAD", "Findings", "dead_images", "find_backup", "image_of", "look", "newest_images"]
 
 T = TypeVar("T")
 
+DEAD = frozenset({"killed", "deleted"})
+"""States of an image that will never be good."""
 _HISTORY = 50
 # Cloud and backup times come from one cloud but several services; an image cannot be older than its backup by more than this.
 _CLOCK_SLACK = timedelta(hours=1)
@@ -100,37 +102,51 @@ async def look(backup: Backup, ctx: Context) -> Findings:
     )
 
 
-async def newest_images(backup: Backup, ctx: Context) -> tuple[list[Image], Image | None]:
+async def newest_images(backup: Backup, ctx: Context, *, ignore: tuple[str, ...] = ()) -> tuple[list[Image], Image | None]:
     """The project's newest full-ECS images, and the one made from this backup, if there is one.
 
     Newest first and no further back than the backup itself: an image is younger than its backup, so ten thousand older ones cost
-    nothing. What the backup itself names (`os_images_data`) is looked at by id where the list does not show it yet.
+    nothing. What the backup itself names (`os_images_data`) is looked at by id where the list does not show it yet. After failed
+    attempts a backup may have several: one that lives is meant, else the newest. `ignore` names dead ones of earlier attempts.
     """
     seen: list[Image] = []
     oldest = backup.created_at - _CLOCK_SLACK if backup.created_at else None
     made: Image | None = None
     async for image in ctx.cloud.images.list(whole=True, owner=ctx.project_id, newest_first=True, page_size=_HISTORY):
         seen.append(image)
-        if image.backup_id == backup.id:
+        if image.backup_id == backup.id and image.id not in ignore and (made is None or (_dead(made) and not _dead(image))):
             made = image
         if len(seen) >= _HISTORY and (made or (oldest and image.created_at and image.created_at < oldest)):
             break
-    if made is None:
-        for image_id in backup.image_ids:
-            made = await _image(image_id, ctx)
-            if made is not None:
-                break
-    return seen, made
+    return seen, made or await _first(backup.image_ids, ctx, ignore)
 
 
-async def image_of(backup: Backup, ctx: Context) -> Image | None:
+async def image_of(backup: Backup, ctx: Context, *, ignore: tuple[str, ...] = ()) -> Image | None:
     """The full-ECS image made from this backup, looked for afresh in the list and in the backup itself."""
-    _, made = await newest_images(backup, ctx)
+    _, made = await newest_images(backup, ctx, ignore=ignore)
     if made is None:
         again = await ctx.cloud.backups.get(backup.id)
-        for image_id in again.image_ids:
-            made = made or await _image(image_id, ctx)
+        made = await _first(again.image_ids, ctx, ignore)
     return made
+
+
+async def dead_images(backup: Backup, ctx: Context) -> tuple[str, ...]:
+    """The images of this backup that failed for good: what the next attempt is not to be taken for."""
+    seen, made = await newest_images(backup, ctx)
+    ours = [image for image in seen if image.backup_id == backup.id] + ([made] if made else [])
+    return tuple(dict.fromkeys(image.id for image in ours if _dead(image)))
+
+
+def _dead(image: Image) -> bool:
+    return image.status in DEAD
+
+
+async def _first(image_ids: tuple[str, ...], ctx: Context, ignore: tuple[str, ...]) -> Image | None:
+    for image_id in image_ids:
+        made = await _image(image_id, ctx) if image_id not in ignore else None
+        if made is not None:
+            return made
+    return None
 
 
 async def _image(image_id: str, ctx: Context) -> Image | None:

@@ -17,7 +17,7 @@ from backup_to_image.lease import Lease, hold
 from backup_to_image.model import Backup, Image, Job, Value
 from backup_to_image.steps import facts
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.findings import image_of
+from backup_to_image.steps.findings import DEAD, dead_images, image_of
 from backup_to_image.steps.names import FLAVOR_TAG, POLICY_TAG, SOURCE_TAG, encode_tag
 from backup_to_image.steps.once import note_sent, pause_or_raise, refuse, settle, unclear
 from backup_to_image.steps.validate import ValidOrder
@@ -27,6 +27,7 @@ __all__ = ["ALREADY_USED", "DOUBTFUL_FACT", "ImageHandle", "check_alive", "faile
 ALREADY_USED = frozenset({"IMG.0029", "IMG.0134", "BackupService.6210", "BackupService.6211"})
 DOUBTFUL_FACT = "doubtful"
 _STOPPED_FACT = "source_stopped"
+_DEAD_FACT = "dead_images"
 _LOOK_EVERY = 5.0
 
 
@@ -44,6 +45,8 @@ class ImageHandle(Value):
     """Whether the source server was stopped when the image was asked for, by this run or an earlier one."""
     doubtful: str | None = None
     """What an earlier run saw happen meanwhile."""
+    dead: tuple[str, ...] = ()
+    """Images of earlier attempts, which are not this one."""
     usual_seconds: tuple[float, ...] = ()
 
 
@@ -59,25 +62,31 @@ async def start_image(
     backup = valid.findings.backup
     async with hold(ctx.journal, "image", ctx.project_id, backup.id, deadline=deadline) as lease:
         noted = ctx.journal.read("image", ctx.project_id, backup.id)
-        handle = await _made_before(noted, valid, ctx, after_failure=after_failure)
+        # What failed before the attempt that is under way is no news about it.
+        dead = noted.ids(_DEAD_FACT) if noted and noted.state in {"intent", "sent"} else ()
+        handle = await _made_before(noted, valid, ctx, after_failure=after_failure, dead=dead)
         if handle is not None:
             return handle
         facts.record(valid.findings, ctx)
         if noted is not None and noted.state == "intent":
-            found = await _settle(valid, ctx, lease, since=noted.first_intent_at or noted.written_at)
+            found = await _settle(valid, ctx, lease, since=noted.first_intent_at or noted.written_at, dead=dead)
             if found is not None:
                 return _adopt(found, valid, ctx, mine=False, noted=noted)
-        return await _make(valid, ctx, lease, deadline)
+        if after_failure:
+            dead = await dead_images(backup, ctx)
+        return await _make(valid, ctx, lease, deadline, dead)
 
 
-async def _made_before(noted: Record | None, valid: ValidOrder, ctx: Context, *, after_failure: bool) -> ImageHandle | None:
+async def _made_before(
+    noted: Record | None, valid: ValidOrder, ctx: Context, *, after_failure: bool, dead: tuple[str, ...]
+) -> ImageHandle | None:
     """What the journal and the cloud know of this backup's image, if anything. The journal is a hint: the cloud confirms."""
     image = valid.findings.image
-    if noted is not None and image is None:
+    if noted is not None and (image is None or image.id in dead):
         # Somebody may have made it since the findings: this process while it waited for the lease, or another one.
-        image = await image_of(valid.findings.backup, ctx)
+        image = await image_of(valid.findings.backup, ctx, ignore=dead)
     if image is not None:
-        if image.status in {"killed", "deleted"} and after_failure:
+        if image.status in DEAD and after_failure:
             return None
         return _adopt(check_alive(image), valid, ctx, mine=False, noted=noted)
     if noted is None or noted.job_id is None:
@@ -91,10 +100,10 @@ async def _made_before(noted: Record | None, valid: ValidOrder, ctx: Context, *,
         raise failed_job(job, valid.name, again=True)
     ctx.tell(f"image job {job.id} of an earlier run: {job.status}; going on with it")
     since = noted.first_intent_at or noted.written_at
-    return _handle(valid, job_id=job.id, image_id=job.image_id, adopted=True, since=since, noted=noted)
+    return _handle(valid, job_id=job.id, image_id=job.image_id, adopted=True, since=since, noted=noted, dead=dead)
 
 
-async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetime) -> ImageHandle:
+async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetime, dead: tuple[str, ...]) -> ImageHandle:
     backup = valid.findings.backup
     description = valid.order.description
     first_intent: datetime | None = None
@@ -108,7 +117,7 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
                 state="intent",
                 written_at=ctx.clock.now(),
                 first_intent_at=first_intent or ctx.clock.now(),
-                facts={_STOPPED_FACT: _stopped(valid)},
+                facts={_STOPPED_FACT: _stopped(valid), _DEAD_FACT: list(dead)},
             )
         )
         first_intent = noted.first_intent_at or noted.written_at
@@ -118,7 +127,7 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
             )
         except AlreadyUsed as refusal:
             ctx.tell(f"backup {backup.id} has its image already ({refusal.cloud_code}); looking for it")
-            found = await _settle(valid, ctx, lease, since=ctx.clock.now())
+            found = await _settle(valid, ctx, lease, since=ctx.clock.now(), dead=dead) or await image_of(backup, ctx)
             if found is None:
                 raise
             return _adopt(check_alive(found), valid, ctx, mine=False)
@@ -140,9 +149,9 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
         else:
             note_sent(noted, ctx, job_id=job_id)
             ctx.tell(f"image {valid.name!r}: job {job_id} accepted")
-            return _handle(valid, job_id=job_id, since=first_intent)
+            return _handle(valid, job_id=job_id, since=first_intent, dead=dead)
         ctx.tell("no clear answer to the request for the image; looking for it before anything is sent again")
-        found = await _settle(valid, ctx, lease, since=ctx.clock.now())
+        found = await _settle(valid, ctx, lease, since=ctx.clock.now(), dead=dead)
         if found is not None:
             return _adopt(found, valid, ctx, mine=True, since=first_intent)
         if ctx.clock.now() >= deadline:
@@ -154,10 +163,10 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
             )
 
 
-async def _settle(valid: ValidOrder, ctx: Context, lease: Lease, *, since: datetime) -> Image | None:
+async def _settle(valid: ValidOrder, ctx: Context, lease: Lease, *, since: datetime, dead: tuple[str, ...]) -> Image | None:
     backup = valid.findings.backup
     return await settle(
-        lambda: image_of(backup, ctx), ctx, lease, since=since, within=ctx.settings.settle.image, every=_LOOK_EVERY
+        lambda: image_of(backup, ctx, ignore=dead), ctx, lease, since=since, within=ctx.settings.settle.image, every=_LOOK_EVERY
     )
 
 
@@ -172,7 +181,7 @@ async def _job(job_id: str, ctx: Context) -> Job | None:
 
 def check_alive(image: Image) -> Image:
     """The image, unless it is dead: only a person decides to make the next one."""
-    if image.status in {"killed", "deleted"}:
+    if image.status in DEAD:
         raise JobFailed(
             f"The image {image.name!r} ({image.id}) of this backup",
             code=None,
@@ -225,6 +234,7 @@ def _handle(
     adopted: bool | Literal["foreign"] = False,
     active: bool = False,
     noted: Record | None = None,
+    dead: tuple[str, ...] = (),
 ) -> ImageHandle:
     source = valid.findings.source
     # An image that no run of ours saw become active was watched by nobody since it was asked for.
@@ -240,6 +250,7 @@ def _handle(
         source_id=source.id if source else None,
         source_stopped=unwatched or (_stopped(valid) and not active),
         doubtful=str(doubt) if doubt else None,
+        dead=dead,
         usual_seconds=valid.findings.usual_seconds,
     )
 
