@@ -107,6 +107,8 @@ def _run(demo: Demo, begun: float) -> int:
         "--state", str(STATE / "cloud.db"), "--json",
         environ=environ, stdout=subprocess.PIPE,
     )  # fmt: skip
+    # The pages in the browser ask the address in this setting, not the one that they came from.
+    environ |= {"PREFECT_SERVER_UI_API_URL": api, "PREFECT_SERVER_API_PORT": str(port)}
     demo.start("server", str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port), environ=environ)
     account: dict[str, Any] = json.loads((emulator.stdout and emulator.stdout.readline()) or "{}")
     if "auth_url" not in account:
