@@ -64,10 +64,29 @@ class House:
         )
         return done.returncode, json.loads(done.stdout), done.stderr
 
+    def worker(self, name: str) -> None:
+        self._worker = self.start(name, "prefect", "worker", "start", "--pool", "b2i", B2I_CONFIG=str(self.files["settings"]))
+
+    def kill_worker_and_run(self) -> None:
+        """As when their host dies: nobody is left to report it."""
+        family = {self._worker.pid}
+        parents = {int(stat.parent.name): _parent(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
+        while more := {pid for pid, parent in parents.items() if parent in family} - family:
+            family |= more
+        for pid in family:
+            os.kill(pid, signal.SIGKILL)
+
     def setup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environ = self.environ | {"OS_CLIENT_CONFIG_FILE": str(self.files["clouds"])}
         command = [sys.executable, "-m", "deployments.setup", *arguments]
         return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+
+
+def _parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def free_port() -> int:
@@ -123,7 +142,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
                     continue
         made = house.setup()
         assert made.returncode == 0, made.stdout + made.stderr
-        house.start("worker", "prefect", "worker", "start", "--pool", "b2i", B2I_CONFIG=str(house.files["settings"]))
+        house.worker("worker")
         yield house
 
 
@@ -172,6 +191,17 @@ def test_setup_from_the_command_line_changes_nothing_the_second_time(house: Hous
     assert house.account["password"] not in again.stdout + again.stderr
 
 
+def test_prefects_own_deploy_takes_the_same_file_and_setup_then_adds_the_project(house: House) -> None:
+    deploy = [BIN / "prefect", "--no-prompt", "deploy", "--all"]
+    environ = house.environ | {"PWD": str(ROOT)}  # as a shell has it
+    done = subprocess.run(deploy, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = house.setup()
+    (changed,) = [line for line in again.stdout.splitlines() if "updated" in line]
+    assert "image-from-backup/on-demand" in changed
+    assert "(parameters)" in changed
+
+
 def test_a_follower_that_is_stopped_leaves_the_run_to_the_worker(house: House) -> None:
     backup = house.account["backups"]["available"][1]
     follower = house.start("follower", "b2i", "--json", "--prefect", "create", backup)
@@ -185,6 +215,29 @@ def test_a_follower_that_is_stopped_leaves_the_run_to_the_worker(house: House) -
     code, said, _ = house.b2i("--prefect", "create", backup)
     assert (code, said["status"]) == (0, "active")
     assert requests(house, "createWholeImage") == 2
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the run's process under /proc")
+def test_a_run_whose_host_dies_is_taken_up_by_the_next_worker_and_makes_one_image(house: House) -> None:
+    backup, before = house.account["backups"]["available"][2], requests(house, "createWholeImage")
+    httpx.post(
+        f"{house.account['endpoints']['iam']}/_emulator/faults",
+        json={"name": "job-stuck", "operation": "createWholeImage", "seconds": 600},
+    ).raise_for_status()
+    follower = house.start("patient", "b2i", "--json", "--prefect", "create", backup)
+    with patience(120, "the run") as beats:
+        for _ in beats:
+            if "accepted" in house.log("patient"):
+                break
+    house.kill_worker_and_run()
+    house.worker("second-worker")
+    code = follower.wait(400)
+    said = house.log("patient")
+    assert code == 0, said
+    assert ": Crashed" in said
+    assert ": AwaitingRetry" in said
+    assert '"status": "active"' in said
+    assert requests(house, "createWholeImage") == before + 1
 
 
 def test_no_secret_of_the_cloud_is_in_any_log_or_in_prefects_database(house: House) -> None:

@@ -74,6 +74,9 @@ async def test_a_backup_becomes_an_image_that_is_shared_and_launched(
     shown = await pages(state)
     assert delivery.image_id in shown["image-from-backup"]
     assert RunResult.model_validate_json(shown[RESULT_KEY]).delivery == delivery
+    async with get_client() as client:
+        seen = await client.read_flow_run(state.state_details.flow_run_id)
+    assert (seen.name, seen.tags) == (f"image of {delivery.backup_id}", ["made"])
 
 
 async def test_a_refused_order_names_every_reason_in_state_log_and_page_and_makes_nothing(
@@ -112,7 +115,7 @@ async def test_a_refused_order_names_every_reason_in_state_log_and_page_and_make
 async def test_the_same_order_twice_is_one_image_and_one_server(project: Any, account: Account, region: Emulator) -> None:
     form = OrderForm(backup_id=account["backups"]["available"][1], share_with=["dr"], launch="shop.yaml")
     first = await came_of(await run(form, project))
-    again = await came_of(await run(form, project))
+    again: Any = await image_from_backup(form, project)
 
     assert again.outcome == "adopted"
     assert (again.image_id, again.launch.server_ids) == (first.image_id, first.launch.server_ids)
@@ -159,6 +162,8 @@ async def test_only_checking_makes_nothing(project: Any, account: Account, regio
 
     assert (state.name, state.is_completed()) == ("Checked", True)
     assert {request["method"] for request in region.requests if request["operationId"] != "createToken"} == {"GET"}
+    with pytest.raises(Refused):
+        await image_from_backup(OrderForm(backup_id=account["backups"]["volume"], dry_run=True), project)
     assert "image-from-backup-checks" in await pages(state)
 
 
