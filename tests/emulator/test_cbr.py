@@ -165,9 +165,25 @@ async def test_a_restore_point_is_refused_where_it_cannot_be(region: Region, sho
         "BackupService.6135",
     )
     assert code(await back_up(shop, region.find("vault", "far-vault"))) == (400, "BackupService.6124")
-    assert code(await back_up(shop, region.find("vault", "full-vault"))) == (400, "BackupService.0001")
-    region.emulator.faults.arm("vault-full")
-    assert code(await back_up(shop, region.account["vault"], server)) == (400, "BackupService.6114")
+    assert code(await back_up(shop, region.find("vault", "disk-vault"))) == (400, "BackupService.0001")
+    assert code(await back_up(shop, region.find("vault", "frozen-vault"))) == (400, "BackupService.6113")
+    assert code(await back_up(shop, region.find("vault", "full-vault"))) == (400, "BackupService.6114")
+
+
+async def test_servers_that_cannot_be_backed_up_are_skipped_with_the_reason(region: Region, shop: Client) -> None:
+    cloud = region.emulator.cloud
+    broken, gone = region.find("server", "shop-web-03"), region.find("server", "shop-web-04")
+    server = cloud.get("server", broken)
+    assert server is not None
+    server["status"] = "ERROR"
+    cloud.remove("server", gone)
+    point = (await back_up(shop, region.account["vault"], broken, gone, region.find("server", "shop-web-01"))).json()[
+        "checkpoint"
+    ]
+    codes = {entry["id"]: entry["code"] for entry in point["vault"]["skipped_resources"]}
+    assert codes == {broken: "BackupService.7101", gone: "BackupService.6215"}
+    found = (await shop.get("cbr/v3/{p}/backups", checkpoint_id=point["id"])).json()["backups"]
+    assert [entry["resource_name"] for entry in found] == ["shop-web-01"]
 
 
 async def test_leaving_the_system_disk_out_makes_a_backup_without_one(region: Region, shop: Client) -> None:
@@ -222,7 +238,7 @@ async def test_vaults_count_in_two_units(region: Region, shop: Client) -> None:
     assert vault["billing"]["used"] < vault["billing"]["size"] * 1024
     assert vault["billing"]["allocated"] == sum(resource["size"] for resource in vault["resources"])
     found = (await shop.get("cbr/v3/{p}/vaults", object_type="server", protect_type="backup")).json()["vaults"]
-    assert {one["name"] for one in found} == {"shop-vault", "office-vault", "worm-vault", "full-vault"}
+    assert {one["name"] for one in found} == {"shop-vault", "office-vault", "worm-vault", "full-vault", "frozen-vault"}
     assert code(await shop.get(f"cbr/v3/{{p}}/vaults/{region.account['recipient']['vault']}")) == (404, "BackupService.6105")
 
 

@@ -315,9 +315,8 @@ async def test_an_image_of_a_server_is_refused_where_it_cannot_be(region: Region
     assert await no(web, region.find("vault", "disk-vault")) == "IMG.0193"
     assert await no(web, region.find("vault", "far-vault")) == "IMG.0188"
     assert await no(web, region.find("vault", "office-vault")) == "IMG.0183"
-    assert await no(region.find("server", "office-ad-01"), region.find("vault", "full-vault")) == "IMG.0183"
-    region.emulator.faults.arm("vault-full")
-    assert await no(web, vault) == "IMG.0182"
+    assert await no(region.find("server", "office-vpn-01"), region.find("vault", "full-vault")) == "IMG.0182"
+    assert await no(web, region.find("vault", "frozen-vault")) == "IMG.0188"
     await from_server(shop, web, vault)
     assert await no(web, vault) == "IMG.0136"
     region.emulator.switches["vault_with_instance"] = "optional"

@@ -129,6 +129,17 @@ def test_ones_own_company_is_a_yaml_file(tmp_path: Path) -> None:
     assert len(account["backups"]["available"]) == 1
 
 
+async def test_a_company_without_quota_left_makes_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "company.yaml"
+    path.write_text(SMALL.replace("      - name: eu-de_one\n", "      - name: eu-de_one\n        quota: {images: 0}\n"))
+    clock = FakeClock()
+    region = Region(Emulator(clock=clock, seed=path), clock)
+    ann = await region.login()
+    answer = await ann.create_image(region.account["backups"]["available"][0])
+    assert answer.json()["error"]["code"] == "IMG.0015"
+    await region.http.aclose()
+
+
 @pytest.mark.parametrize(
     ("change", "line", "words"),
     [

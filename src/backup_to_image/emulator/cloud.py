@@ -48,7 +48,7 @@ class Cloud:
         return timestamp(when or self.now())
 
     def due(self, seconds: float, start: datetime | None = None) -> str:
-        """When something that takes that long at speed 1 will be done, as a document's `due`; right even when our clock is not."""
+        """When what takes that long at speed 1 will be done, as a document's `due`; right even when our clock is wrong."""
         right = (start or self.now()) - timedelta(seconds=self.faults.skew)
         return timestamp(right + timedelta(seconds=seconds / self.speed))
 
