@@ -91,6 +91,7 @@ async def _examine(options: Options, output: Output, *, contract: bool) -> list[
     for warning in warnings:
         output.note(warning)
     journal, journal_found = _journal(settings)
+    output.say(f"logging in at {credentials.auth_url} (an address that is silent is asked again for up to 90 s)")
     with contextlib.ExitStack() as files:
         tracer = session._tracer(options.trace, files) if options.trace else None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one writer of --trace
         async with RawCloud(credentials, trace=tracer) as cloud:
@@ -117,7 +118,7 @@ async def _examine(options: Options, output: Output, *, contract: bool) -> list[
                     "requests": cloud.requests,
                 }
             )
-            _show(output, login, checkup, checks, compared, findings)
+            _show(output, login, checkup, checks, compared, findings, verbose=options.verbose > 0)
     return findings
 
 
@@ -230,12 +231,14 @@ def _show(
     checks: tuple[Check, ...],
     compared: list[Comparison] | None,
     findings: list[str],
+    *,
+    verbose: bool,
 ) -> None:
     from backup_to_image.cli.doctor_view import log_in_lines, rights_table, vaults_table, write_comparison
     from backup_to_image.cli.output import report_table
     from backup_to_image.model import Report
 
-    output.show(log_in_lines(login), "", rights_table(checkup), "")
+    output.show(log_in_lines(login), "", rights_table(checkup, verbose=verbose), "")
     if checkup.vaults:
         output.show(vaults_table([_vault(vault) for vault in checkup.vaults]), "")
     output.show(report_table(Report(subject="this account and this machine", checks=checks)), "")

@@ -44,21 +44,24 @@ def log_in_lines(login: dict[str, Any]) -> Table:
     )
 
 
-def rights_table(checkup: Checkup) -> Table:
-    """Step by step, what may be done; what is granted stands in one line, everything else has its own."""
+def rights_table(checkup: Checkup, *, verbose: bool) -> Table:
+    """Step by step, what may be done: what is wrong in full, what is granted as a number, unless more was asked for."""
     table = Table(title="Rights, step by step", title_justify="left", show_edge=False, pad_edge=False)
-    for column in ("step", "", "action", "what was seen, and what to do"):
+    for column in ("step", "", "what was seen, and what to do"):
         table.add_column(column, overflow="fold")
     for step in STEPS:
         rights = [right for right in checkup.rights if right.step == step]
         granted = [right.action for right in rights if right.outcome == "granted"]
-        table.add_row(
-            f"[bold]{step}[/]", _STEP[checkup.steps[step]], "", f"{len(granted)} of {len(rights)} granted: {', '.join(granted)}"
-        )
+        changes = [right.action for right in rights if right.changes]
+        reads = f"{len(granted)} of {len(rights) - len(changes)} reads granted"
+        lines = [reads + (f": {', '.join(granted)}" if verbose else "")]
         for right in rights:
-            if right.outcome != "granted":
-                words = f"{right.does}: {right.why}" + (f"\n→ {right.remedy}" if right.remedy else "")
-                table.add_row("", _OUTCOME[right.outcome], right.action, escape(words))
+            if right.outcome != "granted" and not right.changes:
+                words = f"{right.action} ({right.does}): {right.why}" + (f"\n  → {right.remedy}" if right.remedy else "")
+                lines.append(f"{_OUTCOME[right.outcome]} {escape(words)}")
+        if changes:
+            lines.append(f"[dim]not tried, since it changes something: {', '.join(changes)}[/]")
+        table.add_row(f"[bold]{step}[/]", _STEP[checkup.steps[step]], "\n".join(lines))
     return table
 
 
@@ -66,7 +69,7 @@ def vaults_table(vaults: Iterable[dict[str, Any]]) -> Table:
     """The vaults, with what is free in them."""
     table = Table(title="Vaults", title_justify="left", show_edge=False, pad_edge=False)
     for column in ("vault", "id", "state", "for", "GB", "free GB"):
-        table.add_column(column, overflow="fold", justify="right" if "GB" in column else "left")
+        table.add_column(column, overflow="fold", no_wrap=column == "id", justify="right" if "GB" in column else "left")
     for vault in vaults:
         kind = f"{vault['object_type']}, {vault['protect_type']}" + (", locked backups" if vault["locked"] else "")
         table.add_row(escape(vault["name"]), vault["id"], vault["status"], kind, str(vault["size_gb"]), str(vault["free_gb"]))

@@ -128,6 +128,8 @@ class Right(Value):
     code: str | None = None
     remedy: str = ""
     page: str = ""
+    changes: bool = False
+    """It changes something, so it was not tried."""
 
 
 class Checkup(Value):
@@ -222,7 +224,15 @@ def _rights(looks: Mapping[str, _Look]) -> Iterator[Right]:
         for action in _CHANGES:
             if step in action.steps:
                 why = "it cannot be tried without changing something"
-                yield Right(step=step, action=action.action, does=action.does, outcome="not tried", why=why, page=action.page)
+                yield Right(
+                    step=step,
+                    action=action.action,
+                    does=action.does,
+                    outcome="not tried",
+                    why=why,
+                    page=action.page,
+                    changes=True,
+                )
 
 
 def _right(step: str, action: _Action, look: _Look) -> Right:
