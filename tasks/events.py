@@ -20,7 +20,7 @@ __all__ = ["image_ready", "image_refused", "image_shared", "server_launched"]
 def image_ready(handle: ImageHandle, finished: FinishedImage) -> None:
     """`b2i.image.created`, or `b2i.image.adopted` where it was there or under way before this run."""
     image = finished.image
-    what = "adopted" if handle.adopted else "created"
+    what = "adopted" if finished.adopted else "created"
     _emit(
         f"b2i.image.{what}",
         f"b2i.image.{image.id}",
