@@ -1,11 +1,10 @@
-"""`b2i doctor`, asked as an operator asks it: a process of its own, against a region on sockets."""
+"""`b2i doctor`, asked as an operator asks it: arguments and environment in, output and exit code out, a region on sockets."""
 
 import asyncio
+import contextlib
+import io
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import Any
 
 import pytest
 
+from backup_to_image.cli import run
 from backup_to_image.cli.doctor import BLANK
 from backup_to_image.emulator import Emulator
 from backup_to_image.emulator.routing import PORT_ORDER, Router
 from backup_to_image.emulator.serve import serve
 
 pytestmark = pytest.mark.xdist_group("doctor")  # one region for all of it
-
-B2I = str(Path(sys.executable).parent / "b2i")
 
 # How each service says that a right is missing (BEHAVIOUR.md 3 and 15).
 REFUSALS = {
@@ -102,12 +100,12 @@ class Region:
         return asyncio.run_coroutine_threadsafe(change(), self._loop).result(10)
 
     def b2i(self, *arguments: str, code: int = 0, **environment: str) -> dict[str, Any]:
-        done = self.run(*arguments, "--json", **environment)
-        assert done.returncode == code, done.stderr + done.stdout
-        content: dict[str, Any] = json.loads(done.stdout)
+        ended, out, err = self.run(*arguments, "--json", **environment)
+        assert ended == code, err + out
+        content: dict[str, Any] = json.loads(out)
         return content
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
         known = {
             "OS_AUTH_URL": self.account["auth_url"],
             "OS_REGION_NAME": self.account["region"],
@@ -118,10 +116,14 @@ class Region:
             "HOME": str(self.home),
             "COLUMNS": "200",
         }
-        command = [B2I, *arguments]
-        return subprocess.run(
-            command, env=os.environ | known | environment, cwd=self.home, capture_output=True, text=True, check=False, timeout=60
-        )
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.chdir(self.home)
+            for name, value in (known | environment).items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                run(list(arguments))
+        return int(ended.value.code or 0), out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +209,7 @@ def test_each_missing_right_is_named_for_each_step_that_it_blocks(region: Region
 
 def test_people_read_the_same_as_machines(region: Region) -> None:
     region.gate.closed = {"listPublicIps"}
-    words = region.run("doctor").stdout
+    _, words, _ = region.run("doctor")
     assert re.search(r"teardown .*blocked", words)
     assert "vpc:publicIps:list" in words
     assert "Grant vpc:publicIps:list" in words
