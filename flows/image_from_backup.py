@@ -16,6 +16,7 @@ from backup_to_image.form import OrderForm
 from backup_to_image.model import Delivery, ImageOrder, LaunchDelivery
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.pipeline import Log, deliver
+from backup_to_image.steps.share import shared_with
 from tasks.backups import check_backup, validate_backup
 from tasks.images import await_image, share_image, start_image
 from tasks.policy import check_starts
@@ -65,5 +66,6 @@ async def _make(order: ImageOrder, ctx: Context, *, after_failure: bool) -> Deli
         async with log.step("launch"):
             launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
     except B2iError as error:
+        shared = shared or await shared_with(finished.image, valid.recipients, ctx)
         raise PartlyDone(log.last, deliver(valid, finished, shared, launched, log, outcome_of=error), error) from error
     return deliver(valid, finished, shared, launched, log)

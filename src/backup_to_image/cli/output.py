@@ -73,6 +73,9 @@ class Output:
             content |= {f"{kind}_id": ident for kind, ident in error.handle.items() if f"{kind}_id" in self.blank}
         if isinstance(error, PartlyDone):
             content |= delivery_json(error.delivery)
+            if isinstance(error.cause, StillRunning):  # the server is on its way: name it
+                handle = error.cause.handle
+                content |= {f"{kind}_id": handle[kind] for kind in ("server", "launch") if kind in handle}
         if isinstance(error, Refused):
             content["report"] = error.report.model_dump(mode="json")
         self.result(content)

@@ -73,7 +73,13 @@ class Session:
         return reply
 
     async def json(self, operation: str, method: str, path: str, **more: Any) -> Body:
-        """Ask, and get the answer's JSON object."""
+        """Ask, and get the answer's JSON object. A reading whose answer broke off is asked once more."""
+        reply = await self.call(operation, method, path, **more)
+        try:
+            return reply.json()
+        except BadAnswer:
+            if method != "GET":
+                raise
         return (await self.call(operation, method, path, **more)).json()
 
     async def made(self, operation: str, method: str, path: str, **more: Any) -> Body:

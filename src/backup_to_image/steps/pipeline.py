@@ -15,7 +15,7 @@ from backup_to_image.steps.await_image import FinishedImage, await_image
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.launch import launch_server
 from backup_to_image.steps.make import start_image
-from backup_to_image.steps.share import share_image
+from backup_to_image.steps.share import share_image, shared_with
 from backup_to_image.steps.validate import ValidOrder, validate
 
 __all__ = ["Log", "deliver", "image_from_backup"]
@@ -44,6 +44,7 @@ async def image_from_backup(order: ImageOrder, ctx: Context, *, after_failure: b
         async with log.step("launch"):
             launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
     except B2iError as error:
+        shared = shared or await shared_with(finished.image, valid.recipients, ctx)
         raise PartlyDone(log.last, deliver(valid, finished, shared, launched, log, outcome_of=error), error) from error
     return deliver(valid, finished, shared, launched, log)
 

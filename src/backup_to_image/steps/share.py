@@ -8,10 +8,11 @@ from backup_to_image.doctor import diagnose
 from backup_to_image.errors import ApiError, CloudError, JobFailed, NoAnswer, Refused
 from backup_to_image.model import Check, Image, Member, Report
 from backup_to_image.steps.context import Context, until
+from backup_to_image.steps.once import pause_or_raise
 from backup_to_image.steps.recipients import MOST_MEMBERS
 from backup_to_image.waiting import IMAGE_JOB, Pace, wait
 
-__all__ = ["share_image"]
+__all__ = ["share_image", "shared_with"]
 
 # The native road, one project at a time, where the batch call is in trouble rather than against it.
 _TROUBLE = {"IMG.0112", "IMG.0061", "IMG.0014", "IMG.0018"}
@@ -38,19 +39,35 @@ async def share_image(
     return await _prove(image, projects, ctx, deadline)
 
 
-async def _add(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> None:
+async def shared_with(image: Image, projects: tuple[str, ...], ctx: Context) -> tuple[str, ...]:
+    """Which of these projects have the image now, as far as the cloud tells: for the report of a sharing that went wrong."""
     try:
-        job_id = await ctx.cloud.images.share([image.id], list(projects))
-        await _await_job(job_id, image, ctx, deadline)
-    except (ApiError, JobFailed) as refusal:
-        if refusal.cloud_code not in _TROUBLE:
-            raise
-        ctx.tell(f"{refusal.code}: the batch call is in trouble; sharing one project at a time")
-        for project in projects:
-            await ctx.cloud.images.share_one(image.id, project)
-    except NoAnswer:
-        # Whether it took effect shows in the member list, where it is looked for next.
-        ctx.tell("no answer to the request to share; looking at the member list")
+        have = {member.project_id for member in await ctx.cloud.images.members(image.id)} if projects else set[str]()
+    except CloudError:
+        return ()
+    return tuple(project for project in projects if project in have)
+
+
+async def _add(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> None:
+    while True:
+        try:
+            job_id = await ctx.cloud.images.share([image.id], list(projects))
+            await _await_job(job_id, image, ctx, deadline)
+        except NoAnswer:
+            # Whether it took effect shows in the member list, where it is looked for next.
+            ctx.tell("no answer to the request to share; looking at the member list")
+            return
+        except (ApiError, JobFailed) as refusal:
+            if refusal.cloud_code in _TROUBLE:
+                ctx.tell(f"{refusal.code}: the batch call is in trouble; sharing one project at a time")
+                for project in projects:
+                    await ctx.cloud.images.share_one(image.id, project)
+                return
+            if isinstance(refusal, JobFailed):
+                raise
+            await pause_or_raise(refusal, ctx, deadline)
+        else:
+            return
 
 
 async def _await_job(job_id: str, image: Image, ctx: Context, deadline: datetime) -> None:
