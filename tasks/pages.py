@@ -16,6 +16,7 @@ _TITLES = {
     "failed": "Failed",
     "partly": "Partly done",
 }
+_ORDER = {"refused": 0, "warned": 1, "passed": 2, "unknowable": 2}
 
 
 def title(result: RunResult) -> str:
@@ -85,9 +86,9 @@ def result_page(result: RunResult) -> str:
 
 
 def checks_page(report: Report) -> str:
-    """Every rule that was looked at, one row each."""
+    """Every rule that was looked at, one row each; what refuses stands first."""
     rows = ["| | Check | What was seen | What to do | Waiting helps |", "|---|---|---|---|---|"]
-    for check in report.checks:
+    for check in sorted(report.checks, key=lambda check: _ORDER[check.verdict]):
         refused = check.verdict == "refused"
         waiting = ("yes" if check.waiting_helps else "no") if refused else ""
         why = check.why + (f" ({check.code})" if check.code else "")
