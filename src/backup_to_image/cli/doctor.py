@@ -65,35 +65,16 @@ def command(options: Options, contract: bool, fail_on_findings: bool) -> int:
 
 
 async def _examine(options: Options, output: Output, *, contract: bool) -> list[str]:
-    import contextlib
     import os
-    from pathlib import Path
 
-    from backup_to_image.cli import session
-    from backup_to_image.errors import UsageError
-    from backup_to_image.otc import read_clouds
+    from backup_to_image.cli.session import configured, tracing
     from backup_to_image.otc.raw import RawCloud
-    from backup_to_image.settings import Settings, read_settings
     from backup_to_image.steps.checkup import check_account, local_checks, skew_check
 
-    problems: list[str] = []
-    settings = Settings()
-    try:
-        settings = read_settings(options.config)
-    except UsageError as error:
-        problems += error.problems
-    try:
-        credentials, warnings = read_clouds(options.cloud, environ=os.environ, cwd=Path.cwd(), region=options.region)
-    except UsageError as error:
-        raise UsageError([*problems, *error.problems], action=error.action) from None
-    if problems:
-        raise UsageError(problems)
-    for warning in warnings:
-        output.note(warning)
+    settings, credentials = configured(options, output)
     journal, journal_found = _journal(settings)
-    output.say(f"logging in at {credentials.auth_url} (an address that is silent is asked again for up to 90 s)")
-    with contextlib.ExitStack() as files:
-        tracer = session._tracer(options.trace, files) if options.trace else None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one writer of --trace
+    output.say(f"logging in at {credentials.auth_url}")
+    with tracing(options) as tracer:
         async with RawCloud(credentials, trace=tracer) as cloud:
             checkup = await check_account(cloud)
             compared = await _compare(cloud, journal, output) if contract else None

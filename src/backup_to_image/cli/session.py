@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from backup_to_image.cli.options import Options
 from backup_to_image.cli.output import Output
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.journal import Journal
-from backup_to_image.otc import Cloud, Exchange, read_clouds
+from backup_to_image.otc import Cloud, Credentials, Exchange, read_clouds
 from backup_to_image.settings import Settings, read_settings
 from backup_to_image.steps.context import Context
 
-__all__ = ["connected", "perform"]
+__all__ = ["configured", "connected", "perform", "tracing"]
 
 log = logging.getLogger(__name__)
 
@@ -86,20 +86,8 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
 
     Raises UsageError with every mistake of clouds.yaml, b2i.yaml and the environment; LoginRefused; JournalError.
     """
-    settings, problems = _settings(options)
-    try:
-        credentials, warnings = read_clouds(
-            options.cloud or cloud_name, environ=os.environ, cwd=Path.cwd(), region=options.region
-        )
-    except UsageError as error:
-        problems += error.problems
-        raise UsageError(problems, action=error.action) from None
-    if problems:
-        raise UsageError(problems)
-    for warning in warnings:
-        output.note(warning)
-    with contextlib.ExitStack() as files:
-        trace = _tracer(options.trace, files) if options.trace else None
+    settings, credentials = configured(options, output, cloud_name=cloud_name)
+    with tracing(options) as trace:
         async with (options.connect or Cloud.connect)(credentials, trace=trace) as cloud:
             project = await cloud.login()
             journal = Journal.open(settings.journal_folder(os.environ), clock=cloud.clock)
@@ -107,22 +95,40 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
             yield Context(cloud, journal, settings, tell=output.say)
 
 
-def _settings(options: Options) -> tuple[Settings, list[str]]:
+def configured(options: Options, output: Output, *, cloud_name: str | None = None) -> tuple[Settings, Credentials]:
+    """Our settings and the credentials. Raises UsageError with every mistake of both at once."""
+    problems: list[str] = []
+    settings = Settings()
     try:
-        return read_settings(options.config), []
+        settings = read_settings(options.config)
     except UsageError as error:
-        return Settings(), [f"{problem} {error.action}".strip() for problem in error.problems]
-
-
-def _tracer(path: str, files: contextlib.ExitStack) -> Callable[[Exchange], None]:
+        problems += [f"{problem} {error.action}".strip() for problem in error.problems]
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        cloud = options.cloud or cloud_name
+        credentials, warnings = read_clouds(cloud, environ=os.environ, cwd=Path.cwd(), region=options.region)
+    except UsageError as error:
+        raise UsageError([*problems, *error.problems], action=error.action) from None
+    if problems:
+        raise UsageError(problems)
+    for warning in warnings:
+        output.note(warning)
+    return settings, credentials
+
+
+@contextlib.contextmanager
+def tracing(options: Options) -> Generator[Callable[[Exchange], None] | None]:
+    """The writer of `--trace`, one JSON object a line in a file that only its owner reads; None without the option."""
+    if not options.trace:
+        yield None
+        return
+    try:
+        descriptor = os.open(options.trace, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     except OSError as error:
-        raise UsageError(f"--trace {path}: {error.strerror or error}.") from None
-    file = files.enter_context(os.fdopen(descriptor, "a", encoding="utf-8"))
+        raise UsageError(f"--trace {options.trace}: {error.strerror or error}.") from None
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
 
-    def write(exchange: Exchange) -> None:
-        file.write(json.dumps(exchange.model_dump(mode="json")) + "\n")
-        file.flush()
+        def write(exchange: Exchange) -> None:
+            file.write(json.dumps(exchange.model_dump(mode="json")) + "\n")
+            file.flush()
 
-    return write
+        yield write

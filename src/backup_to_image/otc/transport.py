@@ -34,6 +34,8 @@ log = logging.getLogger("backup_to_image.otc")
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 BIGGEST_ANSWER = 64 * 1024 * 1024
 PATIENCE = timedelta(seconds=90)
+FIRST_CONTACT = timedelta(seconds=8)
+"""An address that has never been reached is more likely wrong than down, and somebody waits for the answer."""
 LONGEST_PAUSE = 300.0  # whatever a Retry-After says
 PAUSES = (0.5, 2.0, 5.0, 15.0, 30.0)
 # These say that too many image tasks run, not that too many requests are sent: they come after one request a minute too.
@@ -60,6 +62,7 @@ class Transport:
         self._chance = random.Random()  # noqa: S311 - jitter keeps workers apart, it guards nothing
         self.budget = Budget(clock)
         self.requests = 0
+        self._heard = False
 
     async def aclose(self) -> None:
         for client in self._clients.values():
@@ -71,7 +74,7 @@ class Transport:
 
         Raises ApiError and its kin for a refusal, NoAnswer where nothing clear came back.
         """
-        give_up = self._clock.now() + PATIENCE
+        begun = self._clock.now()
         for pause in (*PAUSES, None):
             asked: float | None = None
             try:
@@ -88,6 +91,8 @@ class Transport:
             too_fast = isinstance(error, Throttled) and error.cloud_code not in _NOT_OUR_PACE
             if too_fast:
                 self.budget.throttled(wait, f"{call.service} to take requests again ({error.code})")
+            unreached = isinstance(error, NoAnswer) and not error.sent and not self._heard
+            give_up = begun + (FIRST_CONTACT if unreached else PATIENCE)
             if pause is None or not self._passes(call, error) or self._clock.now() + timedelta(seconds=wait) > give_up:
                 raise error
             log.debug("%s: %s; again in %.1f s", call.operation, type(error).__name__, wait)
@@ -119,6 +124,7 @@ class Transport:
             nothing = NoAnswer(call.operation, _reason(error), sent=_was_sent(error), address=_origin(url))
             self._note(call, url, sent, None, b"", {}, began, str(nothing))
             raise nothing from None
+        self._heard = True
         headers_back = {name.lower(): value for name, value in response.headers.items()}
         self._note(call, str(request.url), sent, response.status_code, received, headers_back, began, "")
         return Reply(operation=call.operation, status=response.status_code, headers=headers_back, content=received)
