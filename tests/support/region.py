@@ -165,11 +165,11 @@ class Region:
         } | changes
         (self.folder / "b2i.yaml").write_text(yaml.safe_dump(told))
 
-    def write_launch(self, name: str = "launch.yaml", **changes: Any) -> str:
+    def write_launch(self, **changes: Any) -> str:
         """A launch order that fits the region, with changes; None takes a key out."""
         told = self.launch() | changes
-        (self.folder / name).write_text(yaml.safe_dump({key: value for key, value in told.items() if value is not None}))
-        return name
+        (self.folder / "launch.yaml").write_text(yaml.safe_dump({key: value for key, value in told.items() if value is not None}))
+        return "launch.yaml"
 
     def launch(self) -> dict[str, Any]:
         account = self.account

@@ -26,6 +26,7 @@ from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, passes, quiet, wai
 __all__ = ["Standing", "check_launch", "find_launched", "launch_server"]
 
 _LOOK_EVERY = 10.0
+_USED_FACT = "servers_used"
 _GENERATIONS = 64
 """How many repetitions of one order are told apart without the journal."""
 
@@ -58,6 +59,8 @@ async def launch_server(
             if standing.noted.state == "intent":
                 since = standing.noted.first_intent_at or standing.noted.written_at
                 servers = await _settle(standing.mark, order, ctx, lease, since=since)
+                if not servers and not another:  # a person who orders one more has looked
+                    await _check_nothing_made(standing.noted, order, ctx, deadline)
             adopted = bool(servers)
             if not servers:
                 job_id = await _launch(image, order, mode, standing, ctx, lease, deadline)
@@ -104,8 +107,14 @@ async def find_launched(
 async def check_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
     """The plan of a launch, asked of the cloud's own dry run too where nothing else speaks against it. Launches nothing."""
     plan = await plan_launch(order, image, ctx, mode=mode)
-    if plan.ok and plan.request:
-        await ctx.cloud.servers.launch(plan.request, dry_run=True)
+    deadline = ctx.deadline(timedelta(minutes=10))
+    while plan.ok and plan.request:
+        try:
+            await ctx.cloud.servers.launch(plan.request, dry_run=True)
+        except ApiError as refusal:
+            await pause_or_raise(refusal, ctx, deadline)
+        else:
+            break
     return plan
 
 
@@ -128,10 +137,17 @@ async def _launch(
     request = await _ready_request(image, order, mode, mark, ctx)
     first_intent: datetime | None = None
     while True:
+        used = await _servers_used(ctx)
         lease.check()
         record = ctx.journal.write(
             noted.model_copy(
-                update={"state": "intent", "mark": mark, "job_id": None, "first_intent_at": first_intent or ctx.clock.now()}
+                update={
+                    "state": "intent",
+                    "mark": mark,
+                    "job_id": None,
+                    "first_intent_at": first_intent or ctx.clock.now(),
+                    "facts": {_USED_FACT: used},
+                }
             )
         )
         first_intent = record.first_intent_at
@@ -153,17 +169,27 @@ async def _launch(
             ctx.tell(f"launch {mark}: job {job_id} accepted for {order.name}, waiting {until(deadline)}")
             return job_id
         ctx.tell(f"launch {mark}: no clear answer; looking for the server before anything is sent again")
-        used_before = await _servers_used(ctx)
         if await _settle(mark, order, ctx, lease, since=ctx.clock.now()):
             return None
-        if await _servers_used(ctx) != used_before or ctx.clock.now() >= deadline:
-            raise StillRunning(
-                f"The launch of {order.name}",
-                last_seen="asked for, no server with its mark to be seen, but the count of servers has changed",
-                deadline=deadline,
-                handle={"launch": mark},
-                check=f"Look for {order.name} in the console; the same command adopts it by its tag {LAUNCH_TAG}.{mark}.",
-            )
+        await _check_nothing_made(record, order, ctx, deadline)
+
+
+async def _check_nothing_made(noted: Record, order: LaunchOrder, ctx: Context, deadline: datetime) -> None:
+    """Go on only if the count of servers is what it was before the request: the second witness, beside the list by mark.
+
+    Raises StillRunning where it has changed or cannot be read: a server may be on its way that no list shows.
+    """
+    before, used = noted.facts.get(_USED_FACT), await _servers_used(ctx)
+    if before is not None and used == before and ctx.clock.now() < deadline:
+        return
+    raise StillRunning(
+        f"The launch of {order.name}",
+        last_seen=f"asked for, and no server with its mark to be seen; {before} servers counted before, {used} now",
+        deadline=deadline,
+        handle={"launch": noted.mark},
+        check=f"Look for {order.name} in the console; the same command adopts it by its tag {LAUNCH_TAG}.{noted.mark}. "
+        "If it is not there, `b2i launch` with `--another` launches it.",
+    )
 
 
 async def _ready_request(image: Image, order: LaunchOrder, mode: Mode, mark: str, ctx: Context) -> LaunchRequest:
@@ -222,13 +248,12 @@ async def _finish(
     adopted: bool,
     deadline: datetime,
 ) -> LaunchDelivery:
-    """Wait for the job and for ACTIVE, then ask the probes."""
+    """Wait for the job and for ACTIVE, then ask the probes. Fewer servers than were ordered are partly what was ordered."""
     server_ids = tuple(server.id for server in servers)
-    if job_id and not server_ids:
-        job = await _await_job(job_id, order, ctx, deadline)
-        server_ids = job.server_ids or tuple(server.id for server in await _servers_of(mark, order.name, ctx))
-    if not server_ids:
-        server_ids = tuple(server.id for server in await _servers_of(mark, order.name, ctx))
+    if job_id and len(server_ids) < order.count:
+        server_ids = await _made_by_job(job_id, order, ctx, mark, deadline) or server_ids
+    if len(server_ids) < order.count:
+        server_ids = tuple(server.id for server in await _servers_of(mark, order.name, ctx)) or server_ids
     running = tuple(await asyncio.gather(*(_await_active(server_id, order, ctx, deadline, job_id) for server_id in server_ids)))
     if not running:
         raise StillRunning(
@@ -237,6 +262,9 @@ async def _finish(
     answers = await asyncio.gather(*(probe_server(server, order.probes, ctx) for server in running))
     probes = tuple(answer for answered in answers for answer in answered)
     green = all(probe.ok for probe in probes)
+    if len(running) < order.count:
+        green = False
+        ctx.tell(f"launch {mark}: {len(running)} of {order.count} servers are there; `b2i teardown {mark}` makes room for all")
     outcome: Literal["made", "adopted", "partly"] = "partly" if not green else "adopted" if adopted else "made"
     return LaunchDelivery(
         outcome=outcome,
@@ -251,6 +279,21 @@ async def _finish(
         probes=probes,
         probed=bool(order.probes),
     )
+
+
+async def _made_by_job(job_id: str, order: LaunchOrder, ctx: Context, mark: str, deadline: datetime) -> tuple[str, ...]:
+    """The servers of the job, once it is over; of a failed one, or of one that ECS has forgotten, those that are there."""
+    try:
+        return (await _await_job(job_id, order, ctx, deadline)).server_ids
+    except (ApiError, JobFailed) as failure:
+        there = await _servers_of(mark, order.name, ctx)
+        if not there:
+            raise
+        if isinstance(failure, JobFailed):
+            names = ", ".join(f"{server.name} ({server.id}, {server.status})" for server in there)
+            failure.action = f"{failure.action} Left there: {names}; `b2i teardown {mark}` removes it.".strip()
+            raise
+        return ()
 
 
 async def _await_job(job_id: str, order: LaunchOrder, ctx: Context, deadline: datetime) -> Job:

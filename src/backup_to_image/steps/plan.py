@@ -74,7 +74,22 @@ async def plan_launch(order: LaunchOrder, image: Image, ctx: Context, *, mode: M
     facts = recall(image.backup_id, ctx) if image.backup_id else None
     if facts is None and FLAVOR_TAG in image.tags:
         facts = SourceFacts(server_id="", name="", flavor_id=decode_tag(image.tags[FLAVOR_TAG]))
-    return await _plan(order, image, backup, facts, ctx, mode)
+    plan = await _plan(order, image, backup, facts, ctx, mode)
+    return plan.model_copy(update={"checks": (_ready(image), *plan.checks)})
+
+
+def _ready(image: Image) -> Check:
+    if image.status == "active":
+        return Check(rule="launch: image", verdict="passed", why=f"{image.name} is active")
+    return Check(
+        rule="launch: image",
+        verdict="refused",
+        why=f"{image.name} ({image.id}) is {image.status}, it must be active",
+        action="Wait until it is Normal." if (waits := image.status in {"queued", "saving"}) else "Choose another image.",
+        waiting_helps=waits,
+        code="Ecs.0032",
+        page=_PAGE,
+    )
 
 
 class _Planner:
