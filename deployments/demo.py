@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import join, quote
 from typing import Any, NoReturn
 
 import httpx
@@ -26,7 +27,7 @@ from backup_to_image.cli.demo import CLOUD, write_files
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".state" / "demo"
 BIN = Path(sys.executable).parent
-SPEED = 20
+SPEED = 30
 SERVER_DEADLINE = 90.0
 """Seconds; an empty database takes about twelve on two cores."""
 
@@ -130,7 +131,7 @@ def _run(demo: Demo, begun: float) -> int:
     demo.start("worker", str(BIN / "prefect"), "worker", "start", "--pool", "b2i", "--name", "demo", environ=environ)
     backup = account["backups"]["available"][0]
     command = ["b2i", "--prefect", "create", backup, "--share-with", "dr", "--launch", str(files["launch"])]
-    console.print(f"  $ {' '.join(command).replace(str(ROOT) + os.sep, '')}")
+    console.print(f"  $ {join(word.removeprefix(f'{ROOT}{os.sep}') for word in command)}")
     requests = _requests(account)
     code = subprocess.call([str(BIN / command[0]), *command[1:]], cwd=ROOT, env=environ)  # noqa: S603 - our own command
     demo.check()
@@ -144,12 +145,12 @@ def _run(demo: Demo, begun: float) -> int:
 
 
 def _farewell(demo: Demo, port: int, files: Mapping[str, Path], backup: str) -> None:
-    exports = f"OS_CLIENT_CONFIG_FILE={files['clouds']} OS_CLOUD={CLOUD} B2I_CONFIG={files['settings']}"
+    exports = f"OS_CLIENT_CONFIG_FILE={quote(str(files['clouds']))} OS_CLOUD={CLOUD} B2I_CONFIG={quote(str(files['settings']))}"
     console.print("\n[bold]Look[/] at the run, its report and the form in the Prefect UI:")
     for what in ("runs", "deployments", "artifacts"):
         console.print(f"  {_page(port, what)}")
     console.print("[bold]Try[/] next, while it is up, in another terminal:")
-    console.print(f"  export PATH={BIN}:$PATH PREFECT_API_URL=http://127.0.0.1:{port}/api {exports}")
+    console.print(f"  export PATH={quote(str(BIN))}:$PATH PREFECT_API_URL=http://127.0.0.1:{port}/api {exports}")
     console.print(f"  b2i create {backup}              # again: it adopts the image, nothing is made twice")
     console.print("  b2i backups                                               # what could become an image, and why not")
     console.print("  b2i doctor                                                # what this account may do, what is missing")

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -132,7 +133,8 @@ def write_files(account: dict[str, Any], folder: Path) -> dict[str, Path]:
 
 def next_commands(files: dict[str, Path], delivery: Any) -> tuple[str, ...]:
     """Three commands worth trying next."""
-    environment = f"OS_CLIENT_CONFIG_FILE={files['clouds']} OS_CLOUD={CLOUD} B2I_CONFIG={files['settings']}"
+    clouds, settings = quote(str(files["clouds"])), quote(str(files["settings"]))
+    environment = f"OS_CLIENT_CONFIG_FILE={clouds} OS_CLOUD={CLOUD} B2I_CONFIG={settings}"
     launch = f"b2i teardown {delivery.launch.launch_id}" if delivery.launch else "b2i doctor"
     return (
         f"  export {environment}",
