@@ -63,19 +63,19 @@ SERVER = _states("The server", "ACTIVE", "BUILD REBOOT HARD_REBOOT REBUILD", "ER
 class Pace:
     """When to look next: seldom while nothing can have happened, often when it usually does.
 
-    `usual` are the times (seconds) that the same kind of work took before. With them looks are taken after ten seconds (it may be
-    quicker this time), at half of the shortest usual time (it may have failed) and then from when the fastest tenth was done;
-    without them, from ten seconds on. From there the beat is a tenth of the time passed, between `shortest` and 60 s, so that
-    news is on average a twentieth of the whole time old. Progress that the cloud tells replaces the guess. Jittered by 5 %, so
-    that many waits spread.
+    `usual` are the times (seconds) that the same kind of work took before. With them looks are taken at half of the usual time
+    (it may have failed, or be quicker this time) and then from when the fastest fifth was done; without them, from ten seconds
+    on. From there the beat is a twelfth of the time passed, between `shortest` and 60 s: news is on average a twentieth of the
+    whole time old and seldom a tenth (benchmarks/main_job.py). Progress that the cloud tells replaces the guess. Jittered by 5 %,
+    so that many waits spread.
     """
 
     def __init__(
         self, usual: Iterable[float] = (), *, shortest: float = SHORTEST_BEAT, jitter: Callable[[], float] = random.random
     ) -> None:
         times = sorted(time for time in usual if time > 0)
-        usually = times[len(times) // 10] if times else None
-        self._marks = (FIRST_LOOK,) if usually is None else tuple(sorted((min(FIRST_LOOK, usually / 2), usually / 2, usually)))
+        usually = times[len(times) // 5] if times else None
+        self._marks = (FIRST_LOOK,) if usually is None else (usually / 2, usually)
         self._expected_end: float | None = None
         self._shortest = shortest
         self._jitter = jitter
@@ -87,7 +87,7 @@ class Pace:
 
     def next(self, elapsed: float) -> float:
         """Seconds until the next look."""
-        beat = min(LONGEST_BEAT, max(self._shortest, elapsed / 10))
+        beat = min(LONGEST_BEAT, max(self._shortest, elapsed / 12))
         if self._expected_end is not None:
             beat = max(beat, self._expected_end - elapsed)
         else:
