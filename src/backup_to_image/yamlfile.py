@@ -18,6 +18,9 @@ __all__ = ["load_file", "mistakes", "read_yaml"]
 M = TypeVar("M", bound=BaseModel)
 Loc = tuple[str | int, ...]
 
+_MOST_FIELDS = 20_000
+_DEEPEST = 50
+
 # pydantic's own words are for programmers; these are the mistakes that people make in files.
 _WORDS = {
     "extra_forbidden": "unknown key",
@@ -86,6 +89,9 @@ def mistakes(error: ValidationError, path: Path | None = None, lines: dict[Loc, 
 
 def _note_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int], problems: list[str], path: Path) -> None:
     lines.setdefault(loc, node.start_mark.line + 1)
+    # Aliases may repeat a part over and over, or be a part of themselves: no file of ours needs that.
+    if len(lines) > _MOST_FIELDS or len(loc) > _DEEPEST:
+        raise UsageError(f"{path}:{node.start_mark.line + 1}: too many or too deeply nested fields; write it without aliases.")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*loc, str(key.value))

@@ -166,7 +166,12 @@ def test_what_others_have_stays_as_it_is(region: Region, image: str) -> None:
 
 def test_a_server_of_the_same_name_without_the_mark_stays(region: Region, image: str) -> None:
     launch = launched(region, image)
-    by_hand = dict(region.launched()[0]) | {"id": "11111111-2222-4333-8444-555555555555", "tags": {}, "volumes": [], "listens": False}
+    by_hand = dict(region.launched()[0]) | {
+        "id": "11111111-2222-4333-8444-555555555555",
+        "tags": {},
+        "volumes": [],
+        "listens": False,
+    }
     region.emulator.cloud.new("server", by_hand)
     assert teardown(region, launch, *NAME).code == 0
     assert region.emulator.cloud.get("server", by_hand["id"]) is not None

@@ -189,14 +189,19 @@ class Region:
 
     # -- the ways in ----------------------------------------------------------------------------------------------------
 
-    def b2i(self, *arguments: str, cloud: str = "shop", json: bool = True, typed: str | None = None) -> Ended:
-        """Run one command as the console script does, in the folder, with nothing but its own environment."""
+    def b2i(
+        self, *arguments: str, cloud: str = "shop", json: bool = True, typed: str | None = None, network: bool = False
+    ) -> Ended:
+        """Run one command as the console script does, in the folder, with nothing but its own environment.
+
+        `typed`: what somebody at a terminal types; `network`: over real sockets, without the region.
+        """
         given = ["--cloud", cloud, *(["--json"] if json else []), *arguments]
         out, err = io.StringIO(), io.StringIO()
         with _standing_in(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             stdin, sys.stdin = sys.stdin, _Terminal(typed) if typed is not None else io.StringIO()
             try:
-                run(given, options=Options(connect=self._connect))
+                run(given, options=Options(connect=None if network else self._connect))
             except SystemExit as ended:
                 code = ended.code
             finally:

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = timedelta(days=3660)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 DiskType = Literal["ESSD", "GPSSD2", "GPSSD", "SSD", "SAS", "SATA", "co-p1", "uh-l1"]
@@ -36,7 +37,10 @@ def _duration(value: Any) -> Any:
         match = _DURATION.fullmatch(value.strip())
         if not match:
             raise ValueError(f"{value!r} is no duration; write for example 90s, 2m, 1h or 1d")
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+        seconds = float(match[1]) * _UNITS[match[2]]
+        if seconds > _LONGEST.total_seconds():
+            raise ValueError(f"{value!r} is longer than {_LONGEST.days} days")
+        return timedelta(seconds=seconds)
     if isinstance(value, bool) or not isinstance(value, timedelta):
         raise ValueError("a duration has a unit; write for example 90s, 2m, 1h or 1d")  # noqa: TRY004 - pydantic collects ValueErrors
     return value
