@@ -80,11 +80,21 @@ def test_a_wrong_password_is_tried_once_and_never_shown(region: Region, command:
     assert wrong not in ended.out + ended.err
 
 
-def test_an_unknown_project_is_a_refused_log_in(region: Region) -> None:
+def test_an_unknown_project_is_a_refused_log_in_and_no_verdict_on_the_password(region: Region) -> None:
+    """The user of a mistyped project is not locked out of his others for as long as the process lives."""
     region.write_clouds(project_id="ab" * 16)
-    ended = region.b2i("backups")
-    assert ended.code == 2
-    assert len(region.sent("createToken")) == 1
+    for sent in (1, 1):
+        assert region.b2i("backups").code == 2
+        assert len(region.sent("createToken")) == sent
+    region.write_clouds()
+    assert region.b2i("backups").code == 0
+
+
+def test_a_wrong_password_is_not_tried_with_project_after_project(region: Region) -> None:
+    for number in range(5):
+        region.write_clouds(password="Wrong-Password-of-all", project_id=f"{number:032x}")
+        assert region.b2i("backups").code == 2
+    assert len(region.sent("createToken")) == 2
 
 
 def test_a_password_of_asterisks_is_refused_before_it_is_sent(region: Region) -> None:

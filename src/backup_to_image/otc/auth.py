@@ -34,7 +34,9 @@ _LOCKED = "IAM.0061"
 
 # Salted, so that not even a hash of a password can be compared with anything outside this process.
 _SALT = secrets.token_bytes(16)
-_refused: dict[bytes, str] = {}
+_refused: dict[bytes, dict[str, str]] = {}
+"""What was said to a user with this password, by project: a mistyped project is answered with 401 too."""
+_MOST_PROJECTS_REFUSED = 2
 
 
 class Auth:
@@ -112,7 +114,10 @@ class Auth:
 
     async def _create_token(self) -> None:
         key = self._fingerprint()
-        known = self._shut or _refused.get(key)
+        scope = repr(self._request()["auth"].get("scope"))
+        before = _refused.get(key, {})
+        enough = len(before) >= _MOST_PROJECTS_REFUSED  # then it is the password after all
+        known = self._shut or before.get(scope) or (next(iter(before.values())) if enough else None)
         if known:
             raise LoginRefused(known, action="Correct the credentials and start again; they were not sent a second time.")
         call = Call(
@@ -130,8 +135,9 @@ class Auth:
             if error.status == 401:
                 self._shut = refused
                 if error.cloud_code != _LOCKED:
-                    _refused[key] = refused
+                    _refused.setdefault(key, {})[scope] = refused
             raise LoginRefused(refused, action=error.action, code=error.cloud_code) from error
+        _refused.pop(key, None)
         if self._credentials.passcode:
             self._shut = "The passcode has been used; log in again with a new one from the MFA device."
         catalog = self._take(reply)
