@@ -7,7 +7,7 @@ means "still running in the cloud" (`StillRunning`, with the handle to resume), 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 SHORTEST_BEAT = 2.0
 LONGEST_BEAT = 60.0
+WORTH_A_LOOK_HALF_WAY = 240.0
+"""Seconds; what fails in the middle of a shorter wait is noticed soon enough at its usual end."""
 FIRST_LOOK = 10.0
 """Seconds; the shortest documented image takes six (IMS api-ref, job query)."""
 
@@ -49,7 +51,7 @@ def _states(thing: str, success: str, pending: str, failure: str) -> States:
     return States(thing, frozenset(success.split()), frozenset(pending.split()), frozenset(failure.split()))
 
 
-# BEHAVIOUR.md 4.1, 6, 7 and the Server schema. ECS states are those that a new server can pass through.
+# BEHAVIOUR.md 4.1, 6, 7 and the Server schema, every state of it: an adopted server may be resized or moved while we look.
 BACKUP = _states(
     "The backup", "available", "waiting_protect protecting restoring waiting_restore", "error deleting waiting_delete deleted"
 )
@@ -57,17 +59,22 @@ RESTORE_POINT = _states("The restore point", "available", "waiting_protect prote
 IMAGE_JOB = _states("The image job", "SUCCESS", "INIT RUNNING", "FAIL")
 IMAGE = _states("The image", "active", "queued saving", "killed deleted")
 SERVER_JOB = _states("The server job", "SUCCESS", "INIT RUNNING", "FAIL")
-SERVER = _states("The server", "ACTIVE", "BUILD REBOOT HARD_REBOOT REBUILD", "ERROR DELETED SHUTOFF SHELVED SHELVED_OFFLOADED")
+SERVER = _states(
+    "The server",
+    "ACTIVE",
+    "BUILD REBOOT HARD_REBOOT REBUILD MIGRATING RESIZE VERIFY_RESIZE REVERT_RESIZE UNKNOWN",
+    "ERROR DELETED SHUTOFF SHELVED SHELVED_OFFLOADED",
+)
 
 
 class Pace:
     """When to look next: seldom while nothing can have happened, often when it usually does.
 
-    `usual` are the times (seconds) that the same kind of work took before. With them looks are taken at half of the usual time
-    (it may have failed, or be quicker this time) and then from when the fastest fifth was done; without them, from ten seconds
-    on. From there the beat is a twelfth of the time passed, between `shortest` and 60 s: news is on average a twentieth of the
-    whole time old and seldom a tenth (benchmarks/main_job.py). Progress that the cloud tells replaces the guess. Jittered by 5 %,
-    so that many waits spread.
+    `usual` are the times (seconds) that the same kind of work took before. With them looks are taken after ten seconds (it may
+    be quicker this time, or have failed), at half of the usual time where that is minutes away, and then from when the fastest
+    fifth was done; without them, from ten seconds on. From there the beat is a twelfth of the time passed, between `shortest`
+    and 60 s: news is on average a twentieth of the whole time old and seldom a tenth (benchmarks/main_job.py). Progress that
+    the cloud tells replaces the guess. Jittered by 5 %, so that many waits spread.
     """
 
     def __init__(
@@ -75,7 +82,7 @@ class Pace:
     ) -> None:
         times = sorted(time for time in usual if time > 0)
         usually = times[len(times) // 5] if times else None
-        self._marks = (FIRST_LOOK,) if usually is None else (usually / 2, usually)
+        self._marks = (FIRST_LOOK,) if usually is None else tuple(_marks(usually))
         self._expected_end: float | None = None
         self._shortest = shortest
         self._jitter = jitter
@@ -95,6 +102,13 @@ class Pace:
             if ahead:
                 beat = ahead[0]
         return beat * (1 + 0.05 * self._jitter())
+
+
+def _marks(usually: float) -> Iterator[float]:
+    yield min(FIRST_LOOK, usually / 2)
+    if usually > WORTH_A_LOOK_HALF_WAY:
+        yield usually / 2
+    yield usually
 
 
 async def wait(
