@@ -35,6 +35,13 @@ _WORDS = {
     "list_type": "must be a list",
 }
 
+_LIMITS = {
+    "less_than_equal": "must be {le} at most",
+    "greater_than_equal": "must be {ge} at least",
+    "string_pattern_mismatch": "must fit {pattern}",
+    "literal_error": "must be {expected}",
+}
+
 
 def read_yaml(path: Path, what: str) -> tuple[Any, dict[Loc, int]]:
     """The file's content, and the line on which each of its fields stands.
@@ -123,6 +130,9 @@ def _say(detail: ErrorDetails) -> str:
     words = _WORDS.get(detail["type"])
     if words:
         return words
+    limits = detail.get("ctx", {})
     text = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] in _LIMITS:
+        text = _LIMITS[detail["type"]].format(**limits)
     given = detail.get("input")
     return f"{text} (not {given!r})" if isinstance(given, str | int | float) and repr(given) not in text else text

@@ -25,10 +25,12 @@ _TAG_TEXT = re.compile(r"[A-Za-z0-9_-]*")
 _WAITS = {"protecting", "waiting_protect", "restoring", "waiting_restore"}
 
 
-def order_checks(order: ImageOrder, name: str) -> Iterator[Check]:
-    """The order itself: name, description, tags. All mistakes, not the first."""
+def order_checks(order: ImageOrder, name: str | None) -> Iterator[Check]:
+    """The order itself: name (None: not known yet), description, tags. All mistakes, not the first."""
     wrong = False
-    if not name:
+    if name is None:
+        pass
+    elif not name:
         yield _refuse(
             "image name", "the name is empty", "Give 1 to 128 letters, digits, '-', '.', '_' or spaces.", "IMG.0013", _CREATE
         )

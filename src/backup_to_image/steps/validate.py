@@ -50,8 +50,7 @@ async def check_order(order: ImageOrder, ctx: Context) -> tuple[Report, Findings
     sharing = recipients.resolve(order.share_with, ctx.project_id, ctx.settings)
     backup = await find_backup(order.backup_id, ctx)
     if isinstance(backup, Check):
-        plain_name = order.name if order.name and "{" not in order.name else "x"
-        checks = [backup, *order_checks(order, plain_name), *sharing.checks]
+        checks = [backup, *order_checks(order, _literal_name(order)), *sharing.checks]
         return Report(subject=f"backup {order.backup_id}", checks=tuple(checks)), None, ""
     found = await look(backup, ctx)
     name, name_mistake = _name(order, backup)
@@ -72,6 +71,11 @@ async def _launch_checks(order: LaunchOrder, found: Findings, ctx: Context) -> t
             names = ", ".join(f"{server.name} ({server.id})" for server in there)
             return (Check(rule="launch: server", verdict="passed", why=f"it is there already and would be adopted: {names}"),)
     return (await plan_for_backup(order, found, ctx)).checks
+
+
+def _literal_name(order: ImageOrder) -> str | None:
+    """The image's name where no backup is needed to know it."""
+    return order.name if order.name and "{" not in order.name else None
 
 
 def _name(order: ImageOrder, backup: Backup) -> tuple[str, list[Check]]:
