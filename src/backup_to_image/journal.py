@@ -12,11 +12,10 @@ import hashlib
 import logging
 import os
 import secrets
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, cast
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import AwareDatetime, ConfigDict, ValidationError
 
 from backup_to_image.clock import Clock, SystemClock
 from backup_to_image.errors import B2iError
@@ -46,8 +45,8 @@ class Record(Value):
     """What it is keyed by: a backup id, a launch id."""
     state: str
     """intent: the request is about to go out. sent: the cloud took it. done, failed, gone."""
-    written_at: datetime
-    first_intent_at: datetime | None = None
+    written_at: AwareDatetime
+    first_intent_at: AwareDatetime | None = None
     """When the request went out for the first time, which is when its effect may have begun."""
     job_id: str | None = None
     image_id: str | None = None

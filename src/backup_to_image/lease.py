@@ -18,6 +18,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from pydantic import AwareDatetime
+
 from backup_to_image.errors import StillRunning
 from backup_to_image.journal import Journal, record_key, write_file
 from backup_to_image.model.cloud import Value
@@ -33,7 +35,7 @@ class _Holder(Value):
     process: int = 0
     nonce: str = ""
     fence: int = 0
-    until: datetime | None = None
+    until: AwareDatetime | None = None
 
     def alive(self, now: datetime) -> bool:
         """Whether it still counts. A process of this host that has ended holds nothing, whatever its time says."""

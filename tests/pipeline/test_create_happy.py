@@ -88,7 +88,7 @@ def test_a_project_without_history_costs_a_few_looks_more(door: Door, region: Re
         region.emulator.cloud.remove("image", older["id"])
     ended = door.create(backup)
     assert ended.code == 0
-    assert len(region.sent("getImsJob", "getImage", "listCloudImages")) <= 36
+    assert len(region.sent("getImsJob", "getImage", "listCloudImages")) <= 45
 
 
 @pytest.mark.parametrize(

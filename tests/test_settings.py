@@ -1,0 +1,68 @@
+"""b2i.yaml: found where people expect it, wrong only in words, and the only list of recipients."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from backup_to_image.errors import UsageError
+from backup_to_image.settings import Settings, read_settings
+
+PROJECT = "0123456789abcdef0123456789abcdef"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_the_file_that_is_named_wins_over_the_variable_the_folder_and_the_home(tmp_path: Path) -> None:
+    named = write(tmp_path / "named.yaml", "journal: named")
+    said = write(tmp_path / "said.yaml", "journal: said")
+    here = write(tmp_path / "work" / "b2i.yaml", "journal: here").parent
+    home = write(tmp_path / "config" / "b2i" / "b2i.yaml", "journal: home").parents[1]
+    environ = {"B2I_CONFIG": str(said), "XDG_CONFIG_HOME": str(home)}
+    assert read_settings(str(named), environ=environ, cwd=here).journal == "named"
+    assert read_settings(environ=environ, cwd=here).journal == "said"
+    del environ["B2I_CONFIG"]
+    assert read_settings(environ=environ, cwd=here).journal == "here"
+    assert read_settings(environ=environ, cwd=tmp_path).journal == "home"
+    assert read_settings(environ={"XDG_CONFIG_HOME": str(tmp_path / "none")}, cwd=tmp_path).file is None
+
+
+def test_without_a_file_nothing_is_shared_and_the_documented_patience_holds(tmp_path: Path) -> None:
+    found = read_settings(environ={"XDG_CONFIG_HOME": str(tmp_path)}, cwd=tmp_path)
+    assert found.projects == {}
+    assert (found.settle.image, found.settle.server) == (timedelta(minutes=2), timedelta(minutes=10))
+
+
+@pytest.mark.parametrize("given", ["given", "variable"])
+def test_a_file_that_is_named_must_be_there(tmp_path: Path, given: str) -> None:
+    missing = str(tmp_path / "none.yaml")
+    with pytest.raises(UsageError, match=r"none\.yaml"):
+        read_settings(missing if given == "given" else None, environ={"B2I_CONFIG": missing}, cwd=tmp_path)
+
+
+def test_all_mistakes_are_told_with_their_lines(tmp_path: Path) -> None:
+    file = write(tmp_path / "b2i.yaml", f"projects: {{dr: {PROJECT}x}}\nsettle:\n  image: 2\nallowed: [x]\njournal: redis://x\n")
+    with pytest.raises(UsageError) as wrong:
+        read_settings(environ={}, cwd=tmp_path)
+    assert [problem.split(": ")[0].removeprefix(str(file)) for problem in wrong.value.problems] == [":1", ":3", ":4", ":5"]
+
+
+@pytest.mark.parametrize("text", ["- a\n", "just words", "projects: 5", "projects: [a]", "settle: now", "projects: {dr: 123}"])
+def test_whatever_stands_in_it_is_answered_in_words(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "b2i.yaml", text)
+    with pytest.raises(UsageError) as wrong:
+        read_settings(environ={}, cwd=tmp_path)
+    assert "b2i.yaml:1" in wrong.value.message
+
+
+def test_the_journal_lies_beside_the_settings_or_where_the_system_keeps_state(tmp_path: Path) -> None:
+    file = write(tmp_path / "etc" / "b2i.yaml", "journal: notes")
+    assert read_settings(str(file), environ={}).journal_folder({}) == file.parent / "notes"
+    absolute = Settings(journal=str(tmp_path / "elsewhere"))
+    assert absolute.journal_folder({}) == tmp_path / "elsewhere"
+    assert Settings().journal_folder({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "b2i" / "journal"
+    assert Settings().journal_folder({}) == Path.home() / ".local/state/b2i/journal"
