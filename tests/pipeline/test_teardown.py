@@ -198,6 +198,25 @@ def test_a_disk_that_somebody_attached_elsewhere_meanwhile_is_his(region: Region
     assert region.launched() == []
 
 
+def test_an_address_that_still_hangs_on_the_dead_servers_port_is_named_as_left_behind(region: Region, image: str) -> None:
+    launch = launched(region, image)
+    address = dict(region.things("publicip")[0])
+
+    def hang(asked: Asked) -> None:
+        if not region.launched() and not region.things("publicip"):
+            region.emulator.cloud.new("publicip", dict(address))
+
+    region.watchers.append(hang)
+    ended = teardown(region, launch, *NAME)
+    assert (ended.code, ended.told["outcome"]) == (5, "partly")
+    assert ended.told["left_behind"] == [f"address {address['address']} (ACTIVE)"]
+    region.watchers.clear()
+    region.change("publicip", address, port_id=None, status="DOWN")
+    again = teardown(region, launch)
+    assert (again.code, again.told["left_behind"]) == (0, [])
+    assert left(region, launch) == NOTHING
+
+
 def test_a_locked_server_is_told_and_stays(region: Region, image: str) -> None:
     launch = launched(region, image)
     region.change("server", region.launched()[0], locked=True)

@@ -62,37 +62,46 @@ async def tear_down(found: Found, ctx: Context, *, deadline: datetime | None = N
     """
     deadline = deadline or ctx.deadline(timedelta(minutes=20))
     async with hold(ctx.journal, "teardown", ctx.project_id, found.launch_id, deadline=deadline) as lease:
-        servers, disks, addresses = await _belongings(found, ctx)
+        mine = await _belongings(found, ctx)
         if found.servers:
             await _delete_servers(found, ctx, lease, deadline)
-        left_disks = await _delete_disks(disks, servers, ctx, lease, deadline)
-        left = (*left_disks, *await _release(addresses, ctx, lease, deadline))
+        left_disks = await _delete_disks(mine, ctx, lease, deadline)
+        left = (*left_disks, *await _release(mine, ctx, lease, deadline))
         if not left:
             _note_gone(found, ctx)
     ctx.tell(f"launch {found.launch_id}: {'nothing is left' if not left else 'left behind: ' + ', '.join(left)}")
     return Teardown(
         launch_id=found.launch_id,
         servers=tuple(server.id for server in found.servers),
-        disks=disks,
-        public_ips=addresses,
+        disks=mine.disks,
+        public_ips=mine.addresses,
         left_behind=left,
     )
 
 
-async def _belongings(found: Found, ctx: Context) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """The servers' ids, and the disks and addresses that hang on them, written down before they go: afterwards nothing tells."""
+class _Belongings(Value):
+    """Ids of the servers and of what hangs on them."""
+
+    servers: tuple[str, ...]
+    disks: tuple[str, ...]
+    ports: tuple[str, ...]
+    addresses: tuple[str, ...]
+
+
+async def _belongings(found: Found, ctx: Context) -> _Belongings:
+    """What belongs to the launch, written down before the servers go: afterwards nothing tells."""
     noted = ctx.journal.read("teardown", ctx.project_id, found.launch_id)
     noted = noted if noted and noted.state == "intent" else None
-    servers = dict.fromkeys((*(noted.ids("servers") if noted else ()), *(server.id for server in found.servers)))
-    disks = dict.fromkeys(noted.ids("disks") if noted else ())
-    addresses = dict.fromkeys(noted.ids("addresses") if noted else ())
+    known = {fact: dict.fromkeys(noted.ids(fact) if noted else ()) for fact in _Belongings.model_fields}
     if found.servers:
-        disks |= dict.fromkeys(disk.id for server in found.servers for disk in server.disks)
-        ports = {address.port_id for server in found.servers for address in server.addresses if address.port_id}
-        floating = {address.ip for server in found.servers for address in server.addresses if address.floating}
+        known["servers"] |= dict.fromkeys(server.id for server in found.servers)
+        known["disks"] |= dict.fromkeys(disk.id for server in found.servers for disk in server.disks)
+        addresses = [address for server in found.servers for address in server.addresses]
+        known["ports"] |= dict.fromkeys(address.port_id for address in addresses if address.port_id)
+        floating = {address.ip for address in addresses if address.floating}
         for ip in await ctx.cloud.public_ips.list():
-            if ip.address in floating or (ip.port_id and ip.port_id in ports):
-                addresses[ip.id] = None
+            if ip.address in floating or (ip.port_id and ip.port_id in known["ports"]):
+                known["addresses"][ip.id] = None
         ctx.journal.write(
             Record(
                 kind="teardown",
@@ -100,10 +109,10 @@ async def _belongings(found: Found, ctx: Context) -> tuple[tuple[str, ...], tupl
                 name=found.launch_id,
                 state="intent",
                 written_at=ctx.clock.now(),
-                facts={"servers": list(servers), "disks": list(disks), "addresses": list(addresses)},
+                facts={fact: list(ids) for fact, ids in known.items()},
             )
         )
-    return tuple(servers), tuple(disks), tuple(addresses)
+    return _Belongings.model_validate({fact: tuple(ids) for fact, ids in known.items()})
 
 
 def _note_gone(found: Found, ctx: Context) -> None:
@@ -150,15 +159,13 @@ async def _refused(job_id: str, names: str, ctx: Context) -> bool:
     )
 
 
-async def _delete_disks(
-    ids: tuple[str, ...], servers: tuple[str, ...], ctx: Context, lease: Lease, deadline: datetime
-) -> tuple[str, ...]:
+async def _delete_disks(mine: _Belongings, ctx: Context, lease: Lease, deadline: datetime) -> tuple[str, ...]:
     """Delete the disks that outlived their servers; returns those that are still there at the deadline.
 
     One that somebody has attached to another server meanwhile is his, and left alone.
     """
     while True:
-        there = [disk for disk in await _disks(ids, ctx) if not set(disk.server_ids) - set(servers)]
+        there = [disk for disk in await _disks(mine.disks, ctx) if not set(disk.server_ids) - set(mine.servers)]
         if not there:
             return ()
         lease.check()
@@ -170,15 +177,20 @@ async def _delete_disks(
         await ctx.clock.sleep(_LOOK_EVERY)
 
 
-async def _release(ids: tuple[str, ...], ctx: Context, lease: Lease, deadline: datetime) -> tuple[str, ...]:
-    """Release the addresses that outlived their servers; one that is bound to something else by now is left alone."""
+async def _release(mine: _Belongings, ctx: Context, lease: Lease, deadline: datetime) -> tuple[str, ...]:
+    """Release the addresses that outlived their servers; returns those that are still there at the deadline.
+
+    One that is bound to somebody else's port by now is left alone; one that still hangs on a dead server's port is waited for.
+    """
     while True:
-        there = [ip for ip in await ctx.cloud.public_ips.list() if ip.id in ids and not ip.port_id]
+        listed = await ctx.cloud.public_ips.list()
+        there = [ip for ip in listed if ip.id in mine.addresses and (not ip.port_id or ip.port_id in mine.ports)]
         if not there:
             return ()
         lease.check()
         for ip in there:
-            await _ask(ctx.cloud.public_ips.delete(ip.id), ctx, what=f"address {ip.address}", deadline=deadline)
+            if not ip.port_id:
+                await _ask(ctx.cloud.public_ips.delete(ip.id), ctx, what=f"address {ip.address}", deadline=deadline)
         if ctx.clock.now() >= deadline:
             return tuple(f"address {ip.address} ({ip.status})" for ip in there)
         await ctx.clock.sleep(_LOOK_EVERY)
