@@ -1,4 +1,4 @@
-"""What a client has to know to use the region: one JSON object, `GET /_emulator/account` (DESIGN, section 3)."""
+"""What a client has to know to use the region: one JSON object, `GET /_emulator/account`."""
 
 from __future__ import annotations
 

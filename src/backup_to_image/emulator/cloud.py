@@ -103,7 +103,7 @@ class Cloud:
     # -- addresses ----------------------------------------------------------------------------------------------------
 
     def port(self, service: str) -> int:
-        """The port of a service: the first is IAM's, the others follow in DESIGN's order."""
+        """The port of a service: the first is IAM's, the others follow in a fixed order."""
         return self.first_port + PORT_ORDER.index(service)
 
     def service_on(self, port: int | None) -> str | None:

@@ -74,7 +74,7 @@ class Emulator:
         return self.cloud.switches
 
     def account(self, host: str = "127.0.0.1") -> Doc:
-        """All that a client has to know (DESIGN, section 3): log-in, endpoints, ids worth knowing."""
+        """All that a client has to know: log-in, endpoints, ids worth knowing."""
         return account(self.cloud, host)
 
     def transport(self) -> httpx.ASGITransport:

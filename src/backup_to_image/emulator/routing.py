@@ -20,7 +20,7 @@ __all__ = ["PORT_ORDER", "Operation", "Router", "fit", "operations"]
 # The stubs of jsonschema do not say what a validator yields.
 Draft202012Validator: Any = _Draft202012Validator
 
-# The order of the ports (DESIGN, section 3): the first is IAM, the others follow.
+# The order of the ports: the first is IAM, the others follow.
 PORT_ORDER = ("iam", "ims", "ecs", "cbr", "vpc", "evs", "eip")
 
 # Elastic IP has no catalog entry of its own: its calls are served by the VPC endpoint as well (BEHAVIOUR.md 1.2).

@@ -235,7 +235,7 @@ SWITCHES: tuple[Switch, ...] = (
         "guest_addresses",
         ("own", "shared"),
         "guests have a loopback address each, or share 127.0.0.1 with ports of their own (metadata emulator.ports); so on macOS",
-        "DESIGN 3, the emulator",
+        "not a question of the pages: what this machine can do",
     ),
 )
 
