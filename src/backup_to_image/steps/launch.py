@@ -18,7 +18,7 @@ from backup_to_image.lease import Lease, hold
 from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server, Value
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
-from backup_to_image.steps.once import note_sent, pause_or_raise, refuse, settle, unclear
+from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, refuse, settle, unclear
 from backup_to_image.steps.plan import Mode, plan_launch
 from backup_to_image.steps.probes import probe_server
 from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, passes, quiet, wait
@@ -310,16 +310,7 @@ async def _await_job(job_id: str, order: LaunchOrder, ctx: Context, deadline: da
     )
     if good:
         return job
-    diagnosis = diagnose(job.error_code)
-    raise JobFailed(
-        f"The launch of {order.name}",
-        code=job.error_code,
-        reason=job.fail_reason,
-        error_class=diagnosis.error_class,
-        cause=diagnosis.cause,
-        action=diagnosis.action,
-        job_id=job_id,
-    )
+    raise job_failed(f"The launch of {order.name}", job)
 
 
 async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadline: datetime, job_id: str | None) -> Server:

@@ -19,7 +19,7 @@ from backup_to_image.steps import facts
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import DEAD, dead_images, image_of
 from backup_to_image.steps.names import FLAVOR_TAG, POLICY_TAG, SOURCE_TAG, encode_tag
-from backup_to_image.steps.once import note_sent, pause_or_raise, refuse, settle, unclear
+from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, refuse, settle, unclear
 from backup_to_image.steps.validate import ValidOrder
 
 __all__ = ["ALREADY_USED", "DOUBTFUL_FACT", "ImageHandle", "check_alive", "failed_job", "start_image"]
@@ -193,18 +193,9 @@ def check_alive(image: Image) -> Image:
 
 def failed_job(job: Job, name: str, *, again: bool = False) -> JobFailed:
     """The cloud's own reason, what it means and what to do."""
-    diagnosis = diagnose(job.error_code)
     when = "The last attempt at image" if again else "Image"
-    hint = " `--after-failure` orders another attempt." if diagnosis.error_class is not ErrorClass.WAIT else ""
-    return JobFailed(
-        f"{when} {name!r}",
-        code=job.error_code,
-        reason=job.fail_reason,
-        error_class=diagnosis.error_class,
-        cause=diagnosis.cause,
-        action=diagnosis.action + hint,
-        job_id=job.id,
-    )
+    waits = diagnose(job.error_code).error_class is ErrorClass.WAIT
+    return job_failed(f"{when} {name!r}", job, hint="" if waits else "`--after-failure` orders another attempt.")
 
 
 def _adopt(

@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from backup_to_image.errors import ApiError, ErrorClass
+from backup_to_image.doctor import diagnose
+from backup_to_image.errors import ApiError, ErrorClass, JobFailed
 from backup_to_image.journal import JournalError, Record
 from backup_to_image.lease import Lease
+from backup_to_image.model import Job
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.waiting import quiet
 
-__all__ = ["note_sent", "pause_or_raise", "refuse", "settle", "unclear"]
+__all__ = ["job_failed", "note_sent", "pause_or_raise", "refuse", "settle", "unclear"]
 
 T = TypeVar("T")
 
@@ -22,6 +24,20 @@ _SEND_AGAIN_AFTER = timedelta(seconds=30)
 def unclear(refusal: ApiError) -> bool:
     """Whether the request may have taken effect in spite of the answer: trouble of the service without a code of its own."""
     return refusal.cloud_code is None and refusal.status >= 500
+
+
+def job_failed(what: str, job: Job, *, hint: str = "") -> JobFailed:
+    """A job's end in FAIL: the cloud's own code and reason, what they mean and what to do."""
+    diagnosis = diagnose(job.error_code)
+    return JobFailed(
+        what,
+        code=job.error_code,
+        reason=job.fail_reason,
+        error_class=diagnosis.error_class,
+        cause=diagnosis.cause,
+        action=f"{diagnosis.action} {hint}".strip(),
+        job_id=job.id,
+    )
 
 
 def refuse(noted: Record, ctx: Context, *, code: str | None, reason: str) -> None:

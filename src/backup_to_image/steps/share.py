@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from backup_to_image.doctor import diagnose
 from backup_to_image.errors import ApiError, CloudError, JobFailed, NoAnswer, Refused
 from backup_to_image.model import Check, Image, Member, Report
 from backup_to_image.steps.context import Context, until
-from backup_to_image.steps.once import pause_or_raise
+from backup_to_image.steps.once import job_failed, pause_or_raise
 from backup_to_image.steps.recipients import MOST_MEMBERS
 from backup_to_image.waiting import IMAGE_JOB, Pace, wait
 
@@ -82,16 +81,7 @@ async def _await_job(job_id: str, image: Image, ctx: Context, deadline: datetime
         handle={"job": job_id, "image": image.id},
     )
     if not good:
-        diagnosis = diagnose(job.error_code)
-        raise JobFailed(
-            f"Sharing {image.name}",
-            code=job.error_code,
-            reason=job.fail_reason,
-            error_class=diagnosis.error_class,
-            cause=diagnosis.cause,
-            action=diagnosis.action,
-            job_id=job_id,
-        )
+        raise job_failed(f"Sharing {image.name}", job)
 
 
 async def _prove(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> tuple[str, ...]:

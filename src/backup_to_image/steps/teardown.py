@@ -6,12 +6,13 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import CloudError, ErrorClass, JobFailed, NotFound, StillRunning, UsageError
+from backup_to_image.errors import CloudError, ErrorClass, NotFound, StillRunning, UsageError
 from backup_to_image.journal import Record
 from backup_to_image.lease import Lease, hold
 from backup_to_image.model import Disk, Server, Teardown, Value
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG
+from backup_to_image.steps.once import job_failed
 from backup_to_image.waiting import passes, quiet
 
 __all__ = ["Found", "find_launch", "tear_down"]
@@ -144,19 +145,10 @@ async def _refused(job_id: str, names: str, ctx: Context) -> bool:
     job = await quiet(ctx.cloud.servers.job(job_id))
     if job is None or job.status != "FAIL":
         return False
-    diagnosis = diagnose(job.error_code)
-    if diagnosis.error_class is ErrorClass.WAIT:
+    if diagnose(job.error_code).error_class is ErrorClass.WAIT:
         ctx.tell(f"{job.error_code}: {job.fail_reason}; asking again")
         return True
-    raise JobFailed(
-        f"Deleting {names}",
-        code=job.error_code,
-        reason=job.fail_reason,
-        error_class=diagnosis.error_class,
-        cause=diagnosis.cause,
-        action=diagnosis.action,
-        job_id=job_id,
-    )
+    raise job_failed(f"Deleting {names}", job)
 
 
 async def _delete_disks(mine: _Belongings, ctx: Context, lease: Lease, deadline: datetime) -> tuple[str, ...]:
