@@ -303,7 +303,7 @@ async def _await_job(job_id: str, order: LaunchOrder, ctx: Context, deadline: da
         states=SERVER_JOB,
         what=f"The launch of {order.name}",
         deadline=deadline,
-        pace=Pace(shortest=5.0),
+        pace=Pace((10.0,), shortest=5.0),
         clock=ctx.clock,
         handle={"job": job_id},
         tell=lambda seen, elapsed: ctx.tell(f"launch job of {order.name}: {seen.status} after {minutes(elapsed)}"),
