@@ -85,7 +85,8 @@ def main() -> int:
     shutil.rmtree(STATE, ignore_errors=True)
     STATE.mkdir(parents=True)
     demo = Demo()
-    signal.signal(signal.SIGTERM, _terminated)
+    for ends in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed ends it too
+        signal.signal(ends, _terminated)
     try:
         return _run(demo, begun)
     except DemoError as error:
