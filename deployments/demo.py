@@ -176,7 +176,7 @@ def _environment() -> dict[str, str]:
 
 
 def _call(name: str, *command: str, environ: Mapping[str, str]) -> None:
-    done = subprocess.run(command, cwd=ROOT, env=dict(environ), text=True, capture_output=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=ROOT, env=dict(environ), text=True, capture_output=True, check=False)  # noqa: S603 - our own command
     (STATE / f"{name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
     for line in done.stdout.partition("\n\n")[0].splitlines():  # what was made; where to look comes at the end
         console.print(line, markup=False)

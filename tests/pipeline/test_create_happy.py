@@ -174,3 +174,12 @@ def test_a_backup_that_fails_while_it_is_waited_for_is_refused(door: Door, regio
     assert (ended.code, ended.told["outcome"]) == (3, "refused")
     assert set(ended.refusals) == {"ready"}
     assert region.writes == []
+
+
+def test_how_long_an_adopted_image_took_is_not_made_up(door: Door, region: Region, backup: str) -> None:
+    """It has been there for a while: the time since it was ordered says nothing of the time that it took."""
+    door.create(backup)
+    region.clock.advance(3600)
+    again = door.create(backup)
+    assert "is Normal" in again.err
+    assert "is Normal after" not in again.err

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -149,22 +152,13 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
-class _clouds_file:  # noqa: N801 - used as a verb
+@contextlib.contextmanager
+def _clouds_file(path: Path) -> Generator[None]:
     """OS_CLIENT_CONFIG_FILE for a while, and none of the person's own OS_* in between."""
-
-    def __init__(self, path: Path) -> None:
-        import os
-
-        self._environ = os.environ
-        self._path = path
-        self._before: dict[str, str] = {}
-
-    def __enter__(self) -> None:
-        self._before = {name: value for name, value in self._environ.items() if name.startswith("OS_")}
-        for name in self._before:
-            del self._environ[name]
-        self._environ["OS_CLIENT_CONFIG_FILE"] = str(self._path)
-
-    def __exit__(self, *_: object) -> None:
-        del self._environ["OS_CLIENT_CONFIG_FILE"]
-        self._environ.update(self._before)
+    own = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("OS_")}
+    os.environ["OS_CLIENT_CONFIG_FILE"] = str(path)
+    try:
+        yield
+    finally:
+        del os.environ["OS_CLIENT_CONFIG_FILE"]
+        os.environ.update(own)

@@ -203,7 +203,8 @@ def _ids(handle: ImageHandle) -> dict[str, str]:
 
 def _line(handle: ImageHandle, seen: _Seen, elapsed: timedelta) -> str:
     if seen.state == "active" and seen.image:
-        return f"image {seen.image.name} ({seen.image.id}) is Normal after {minutes(elapsed)}"
+        took = "" if handle.adopted else f" after {minutes(elapsed)}"  # how long ago it was adopted tells nothing of its making
+        return f"image {seen.image.name} ({seen.image.id}) is Normal{took}"
     done = f", {seen.job.progress:.0%}" if seen.job and seen.job.progress is not None else ""
     return f"image {handle.name!r}: {seen.state}{done} after {minutes(elapsed)}"
 

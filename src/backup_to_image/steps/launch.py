@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import ApiError, BadAnswer, CloudError, JobFailed, NoAnswer, Refused, StillRunning
+from backup_to_image.errors import ApiError, CloudError, JobFailed, Refused, StillRunning
 from backup_to_image.journal import JournalError, Record
 from backup_to_image.lease import Lease, hold
 from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server, Value
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
-from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, refuse, settle, unclear
+from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, settle
 from backup_to_image.steps.plan import Mode, plan_launch
 from backup_to_image.steps.probes import probe_server
 from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, passes, quiet, wait
@@ -134,37 +134,17 @@ async def _launch(
     image: Image, order: LaunchOrder, mode: Mode, standing: Standing, ctx: Context, lease: Lease, deadline: datetime
 ) -> str | None:
     mark, noted = standing.mark, standing.noted
-    request = await _ready_request(image, order, mode, mark, ctx)
-    first_intent: datetime | None = None
+    ready = await _ready_request(image, order, mode, mark, ctx)
+    first_intent = ctx.clock.now()
+
+    async def intent() -> Record:
+        new: dict[str, Any] = {"state": "intent", "mark": mark, "job_id": None, "first_intent_at": first_intent}
+        return noted.model_copy(update=new | {"facts": {_USED_FACT: await _servers_used(ctx)}})
+
     while True:
-        used = await _servers_used(ctx)
-        lease.check()
-        record = ctx.journal.write(
-            noted.model_copy(
-                update={
-                    "state": "intent",
-                    "mark": mark,
-                    "job_id": None,
-                    "first_intent_at": first_intent or ctx.clock.now(),
-                    "facts": {_USED_FACT: used},
-                }
-            )
-        )
-        first_intent = record.first_intent_at
-        try:
-            job_id, server_ids = await ctx.cloud.servers.launch(request)
-        except ApiError as refusal:
-            if not unclear(refusal):
-                refuse(record, ctx, code=refusal.cloud_code, reason=refusal.words)
-                await pause_or_raise(refusal, ctx, deadline)
-                continue
-        except NoAnswer as silence:
-            if not silence.sent:
-                refuse(record, ctx, code=None, reason=silence.message)
-                raise
-        except BadAnswer:
-            pass
-        else:
+        record, answer = await send(lambda: ctx.cloud.servers.launch(ready), intent, ctx, lease, deadline=deadline)
+        if answer is not None:
+            job_id, server_ids = answer
             note_sent(record, ctx, job_id=job_id, server_ids=server_ids)
             ctx.tell(f"launch {mark}: job {job_id} accepted for {order.name}, waiting {until(deadline)}")
             return job_id

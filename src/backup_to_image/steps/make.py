@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import AlreadyUsed, ApiError, BadAnswer, ErrorClass, JobFailed, NoAnswer, StillRunning
+from backup_to_image.errors import AlreadyUsed, ApiError, ErrorClass, JobFailed, StillRunning
 from backup_to_image.journal import Record
 from backup_to_image.lease import Lease, hold
 from backup_to_image.model import Backup, Image, Job, Value
@@ -19,7 +19,7 @@ from backup_to_image.steps import facts
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import DEAD, dead_images, image_of
 from backup_to_image.steps.names import FLAVOR_TAG, POLICY_TAG, SOURCE_TAG, encode_tag
-from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, refuse, settle, unclear
+from backup_to_image.steps.once import job_failed, note_sent, send, settle
 from backup_to_image.steps.validate import ValidOrder
 
 __all__ = ["ALREADY_USED", "DOUBTFUL_FACT", "ImageHandle", "check_alive", "failed_job", "start_image"]
@@ -106,25 +106,26 @@ async def _made_before(
 async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetime, dead: tuple[str, ...]) -> ImageHandle:
     backup = valid.findings.backup
     description = valid.order.description
-    first_intent: datetime | None = None
-    while True:
-        lease.check()
-        noted = ctx.journal.write(
-            Record(
-                kind="image",
-                project_id=ctx.project_id,
-                name=backup.id,
-                state="intent",
-                written_at=ctx.clock.now(),
-                first_intent_at=first_intent or ctx.clock.now(),
-                facts={_STOPPED_FACT: _stopped(valid), _DEAD_FACT: list(dead)},
-            )
+    first_intent = ctx.clock.now()
+
+    async def intent() -> Record:
+        return Record(
+            kind="image",
+            project_id=ctx.project_id,
+            name=backup.id,
+            state="intent",
+            written_at=ctx.clock.now(),
+            first_intent_at=first_intent,
+            facts={_STOPPED_FACT: _stopped(valid), _DEAD_FACT: list(dead)},
         )
-        first_intent = noted.first_intent_at or noted.written_at
+
+    async def request() -> str:
+        images = ctx.cloud.images
+        return await images.start_from_backup(backup_id=backup.id, name=valid.name, description=description, tags=_tags(valid))
+
+    while True:
         try:
-            job_id = await ctx.cloud.images.start_from_backup(
-                backup_id=backup.id, name=valid.name, description=description, tags=_tags(valid)
-            )
+            noted, job_id = await send(request, intent, ctx, lease, deadline=deadline)
         except AlreadyUsed as refusal:
             ctx.tell(f"backup {backup.id} has its image already ({refusal.cloud_code}); looking for it")
             found = await _settle(valid, ctx, lease, since=ctx.clock.now(), dead=dead) or await image_of(backup, ctx)
@@ -132,21 +133,11 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
                 raise
             return _adopt(check_alive(found), valid, ctx, mine=False)
         except ApiError as refusal:
-            if refusal.cloud_code == "IMG.0054" and " " in description:
-                # Whether spaces are allowed is disputed (BEHAVIOUR.md 14).
-                description = description.replace(" ", "_")
-                continue
-            if not unclear(refusal):
-                refuse(noted, ctx, code=refusal.cloud_code, reason=refusal.words)
-                await pause_or_raise(refusal, ctx, deadline)
-                continue
-        except NoAnswer as silence:
-            if not silence.sent:
-                refuse(noted, ctx, code=None, reason=silence.message)
+            if refusal.cloud_code != "IMG.0054" or " " not in description:
                 raise
-        except BadAnswer:
-            pass
-        else:
+            description = description.replace(" ", "_")  # whether spaces are allowed is disputed (BEHAVIOUR.md 14)
+            continue
+        if job_id is not None:
             note_sent(noted, ctx, job_id=job_id)
             ctx.tell(f"image {valid.name!r}: job {job_id} accepted")
             return _handle(valid, job_id=job_id, since=first_intent, dead=dead)

@@ -7,21 +7,21 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import ApiError, ErrorClass, JobFailed
+from backup_to_image.errors import ApiError, BadAnswer, ErrorClass, JobFailed, NoAnswer
 from backup_to_image.journal import JournalError, Record
 from backup_to_image.lease import Lease
 from backup_to_image.model import Job
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.waiting import quiet
 
-__all__ = ["job_failed", "note_sent", "pause_or_raise", "refuse", "settle", "unclear"]
+__all__ = ["job_failed", "note_sent", "pause_or_raise", "send", "settle"]
 
 T = TypeVar("T")
 
 _SEND_AGAIN_AFTER = timedelta(seconds=30)
 
 
-def unclear(refusal: ApiError) -> bool:
+def _unclear(refusal: ApiError) -> bool:
     """Whether the request may have taken effect in spite of the answer: trouble of the service without a code of its own."""
     return refusal.cloud_code is None and refusal.status >= 500
 
@@ -40,7 +40,7 @@ def job_failed(what: str, job: Job, *, hint: str = "") -> JobFailed:
     )
 
 
-def refuse(noted: Record, ctx: Context, *, code: str | None, reason: str) -> None:
+def _take_back(noted: Record, ctx: Context, *, code: str | None, reason: str) -> None:
     """Write down that this request made nothing, so that nobody has to look for its effect."""
     ctx.journal.write(noted.model_copy(update={"state": "refused", "code": code, "reason": reason}))
 
@@ -52,6 +52,39 @@ async def pause_or_raise(refusal: ApiError, ctx: Context, deadline: datetime) ->
         raise refusal
     ctx.tell(f"{refusal.code}: {refusal.words}; asking again in {minutes(pause)}, {until(deadline)}")
     await ctx.clock.sleep(pause.total_seconds())
+
+
+async def send(
+    request: Callable[[], Awaitable[T]],
+    intent: Callable[[], Awaitable[Record]],
+    ctx: Context,
+    lease: Lease,
+    *,
+    deadline: datetime,
+) -> tuple[Record, T | None]:
+    """Write down the intent, send a request that makes something, and say what its answer proves.
+
+    Returns the intent and the answer; None where nobody knows whether it took effect, so that the caller looks before anything is
+    sent again. A coded "not now" is waited out and sent again. Raises every other refusal, and NoAnswer for a request that never
+    left, with the intent taken back: they made nothing.
+    """
+    while True:
+        lease.check()
+        noted = ctx.journal.write(await intent())
+        try:
+            return noted, await request()
+        except ApiError as refusal:
+            if _unclear(refusal):
+                return noted, None
+            _take_back(noted, ctx, code=refusal.cloud_code, reason=refusal.words)
+            await pause_or_raise(refusal, ctx, deadline)
+        except NoAnswer as silence:
+            if silence.sent:
+                return noted, None
+            _take_back(noted, ctx, code=None, reason=silence.message)
+            raise
+        except BadAnswer:
+            return noted, None
 
 
 async def settle(

@@ -35,8 +35,8 @@ async def _ask(server: Server, address: str, probe: Probe, ctx: Context) -> Prob
         ok, answer = await ask()
         elapsed = ctx.clock.now() - begun
         if ok or ctx.clock.now() >= deadline:
-            word = "answered" if ok else f"did not answer within {minutes(probe.timeout)}"
-            ctx.tell(f"server {server.name}: {probe.name} {word} after {minutes(elapsed)} ({answer})")
+            word = f"answered after {minutes(elapsed)}" if ok else f"did not answer within {minutes(probe.timeout)}"
+            ctx.tell(f"server {server.name}: {probe.name} {word} ({answer})")
             return ProbeResult(
                 server_id=server.id, probe=probe.name, ok=ok, answer=answer, seconds=round(elapsed.total_seconds(), 1)
             )
@@ -88,7 +88,7 @@ async def _http(address: str, port: int, path: str, status: int) -> tuple[bool, 
         async with httpx.AsyncClient(timeout=_ONE_TRY, trust_env=False) as client:
             answer = await client.get(f"http://{host}:{port}{path}")
     except httpx.HTTPError as error:
-        return False, f"{address}:{port}: {type(error).__name__}"
+        return False, f"{address}:{port}: {error or 'no answer in time'}"
     return answer.status_code == status, f"HTTP {answer.status_code}"
 
 
