@@ -41,12 +41,13 @@ class DemoError(Exception):
 class Demo:
     """The processes of the demo, in the order in which they were started; they end in the other one."""
 
-    def __init__(self) -> None:
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
         self._running: list[tuple[str, subprocess.Popen[str]]] = []
 
     def start(self, name: str, *command: str, environ: Mapping[str, str], stdout: int | None = None) -> subprocess.Popen[str]:
-        """Start a process that writes its log to .state/demo/NAME.log."""
-        log = (STATE / f"{name}.log").open("w", encoding="utf-8")
+        """Start a process that writes its log to NAME.log."""
+        log = (self._logs / f"{name}.log").open("w", encoding="utf-8")
         process = subprocess.Popen(  # noqa: S603 - our own commands
             command,
             cwd=ROOT,
@@ -76,15 +77,27 @@ class Demo:
         """Raise if one has ended on its own."""
         for name, process in self._running:
             if process.poll() is not None:
-                raise DemoError(f"The {name} ended with {process.returncode}; see {(STATE / f'{name}.log').relative_to(ROOT)}.")
+                raise DemoError(f"The {name} ended with {process.returncode}; see {os.path.relpath(self._logs / name)}.log.")
+
+    def follow(self, *command: str, environ: Mapping[str, str]) -> int:
+        """Run a command in the foreground; returns its exit code. Raises DemoError if one of the others ends meanwhile."""
+        with subprocess.Popen(command, cwd=ROOT, env=dict(environ)) as running:  # noqa: S603 - our own command
+            try:
+                while running.poll() is None:
+                    self.check()
+                    time.sleep(0.2)
+            except DemoError:
+                running.terminate()
+                raise
+            return running.returncode
 
 
 def main() -> int:
     """Run the demo; 0 when the image was made, shared and launched."""
     begun = time.monotonic()
     shutil.rmtree(STATE, ignore_errors=True)
-    STATE.mkdir(parents=True)
-    demo = Demo()
+    (STATE / "tmp").mkdir(parents=True)
+    demo = Demo(STATE)
     for ends in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed ends it too
         signal.signal(ends, _terminated)
     try:
@@ -134,8 +147,7 @@ def _run(demo: Demo, begun: float) -> int:
     command = ["b2i", "--prefect", "create", backup, "--share-with", "dr", "--launch", str(files["launch"])]
     console.print(f"  $ {join(word.removeprefix(f'{ROOT}{os.sep}') for word in command)}")
     requests = _requests(account)
-    code = subprocess.call([str(BIN / command[0]), *command[1:]], cwd=ROOT, env=environ)  # noqa: S603 - our own command
-    demo.check()
+    code = demo.follow(str(BIN / command[0]), *command[1:], environ=environ)
     console.print(
         f"  {_requests(account) - requests} requests to the cloud; {time.monotonic() - begun:.0f} s since the demo began"
     )
@@ -171,6 +183,7 @@ def _environment() -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "1",
+        "TMPDIR": str(STATE / "tmp"),  # Prefect's worker keeps a folder there that belongs to whoever ran the first one
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from deployments.demo import Demo, DemoError
+
 _ROOT = Path(__file__).resolve().parents[2]
 _NEEDED = ("flows", "tasks", "deployments", "src", "prefect.yaml", "pyproject.toml", "Makefile")
 
@@ -51,6 +53,17 @@ def test_the_demo_makes_shares_and_launches_through_the_deployment_and_ends_with
     assert "/v2/runs" in told
     assert "Traceback" not in told
     assert not _still_running(checkout), "the demo left a process behind"
+
+
+def test_a_process_that_dies_ends_the_demo_and_is_named_instead_of_being_waited_for(tmp_path: Path) -> None:
+    demo = Demo(tmp_path)
+    try:
+        demo.start("worker", "sh", "-c", "echo no room >&2; exit 3", environ={})
+        with pytest.raises(DemoError, match=r"The worker ended with 3; see .*worker\.log"):
+            demo.follow(sys.executable, "-c", "import time; time.sleep(60)", environ={})
+    finally:
+        demo.stop()
+    assert (tmp_path / "worker.log").read_text() == "no room\n"
 
 
 def _still_running(checkout: Path) -> list[str]:
