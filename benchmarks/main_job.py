@@ -125,7 +125,7 @@ async def measure(history: str, images: int, folder: Path) -> Figures:
     if history == "own":
         _mark(emulator)
     figures = Figures(history)
-    journal = Journal.open(folder / history, clock=clock)
+    journal = await Journal.at(folder / history, clock=clock).open()
     for backup in _last_night(emulator, account["project_id"])[:images]:
         figures.made.append(await _one(backup["id"], emulator, account, journal))
         if history == "none":
@@ -197,7 +197,7 @@ async def memory(folder: Path, waiting: int = 31) -> float:
     )
     async with Cloud.connect(credentials, clock=clock, transport=emulator.transport()) as cloud:
         await cloud.login()
-        ctx = Context(cloud, Journal.open(folder / "memory", clock=clock), Settings())
+        ctx = Context(cloud, await Journal.at(folder / "memory", clock=clock).open(), Settings())
         await image_from_backup(ImageOrder(backup_id=backups.pop()["id"]), ctx)  # what is imported and cached once
         tracemalloc.start(1)
         held = tracemalloc.Filter(inclusive=False, filename_pattern="*/emulator/*")

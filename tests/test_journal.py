@@ -1,5 +1,7 @@
 """The journal: what was written is there after a crash, what is damaged harms nothing, and nobody else reads it."""
 
+import asyncio
+import itertools
 import multiprocessing
 import os
 import signal
@@ -24,96 +26,103 @@ def record(name: str = "backup-1", kind: str = "image", **more: object) -> Recor
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal.open(tmp_path / "journal", clock=FakeClock())
+async def journal(tmp_path: Path) -> Journal:
+    return await Journal.at(tmp_path / "journal", clock=FakeClock()).open()
 
 
-def test_what_is_written_is_read_back_with_the_time_of_its_writing(journal: Journal) -> None:
-    written = journal.write(record(job_id="j", server_ids=("a", "b"), facts={"disks": ["d"], "stopped": True}))
+@pytest.fixture
+def folder(journal: Journal) -> Path:
+    return Path(journal.place)
+
+
+async def test_what_is_written_is_read_back_with_the_time_of_its_writing(journal: Journal) -> None:
+    written = await journal.write(record(job_id="j", server_ids=("a", "b"), facts={"disks": ["d"], "stopped": True}))
     assert written.written_at == journal.clock.now()
-    assert journal.read("image", "ab" * 16, "backup-1") == written
+    assert await journal.read("image", "ab" * 16, "backup-1") == written
     assert written.ids("disks") == ("d",)
     assert written.ids("stopped") == written.ids("none") == ()
 
 
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8), st.text(max_size=8)), unique=True, max_size=6))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
-def test_no_two_things_share_a_record_whatever_they_are_called(tmp_path: Path, keys: list[tuple[str, str, str]]) -> None:
-    journal = Journal.open(tmp_path / "journal")
+async def test_no_two_things_share_a_record_whatever_they_are_called(tmp_path: Path, keys: list[tuple[str, str, str]]) -> None:
+    journal = await Journal.at(tmp_path / "journal").open()
     for number, (kind, project, name) in enumerate(keys):
-        journal.write(record(name, kind, project_id=project, generation=number))
+        await journal.write(record(name, kind, project_id=project, generation=number))
     for number, key in enumerate(keys):
-        found = journal.read(*key)
+        found = await journal.read(*key)
         assert found is not None
         assert found.generation == number
 
 
-def test_records_of_a_kind_come_oldest_first_and_damaged_ones_are_passed_over(journal: Journal) -> None:
+async def test_records_of_a_kind_come_oldest_first_and_damaged_ones_are_passed_over(journal: Journal, folder: Path) -> None:
     clock = journal.clock
     assert isinstance(clock, FakeClock)
     for name in ("c", "a", "b"):
-        journal.write(record(name, "launch"))
+        await journal.write(record(name, "launch"))
         clock.advance(1)
-    journal.write(record("other"))
-    (journal.folder / "0000.json").write_text("{")
-    assert [one.name for one in journal.records("launch")] == ["c", "a", "b"]
+    await journal.write(record("other"))
+    (folder / "launch-0000.json").write_text("{")
+    assert [one.name for one in await journal.records("launch")] == ["c", "a", "b"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"kind": 5}', WITHOUT_ZONE, b"\xff\xfe", b"{}" * 1000])
-def test_a_damaged_record_is_none_and_kept_for_whoever_wants_to_know(journal: Journal, content: bytes) -> None:
-    journal.write(record())
-    (path,) = journal.folder.glob("*.json")
+async def test_a_damaged_record_is_none_and_kept_for_whoever_wants_to_know(
+    journal: Journal, folder: Path, content: bytes
+) -> None:
+    await journal.write(record())
+    (path,) = folder.glob("*.json")
     path.write_bytes(content)
-    assert journal.read("image", "ab" * 16, "backup-1") is None
+    assert await journal.read("image", "ab" * 16, "backup-1") is None
     assert path.with_suffix(".damaged").read_bytes() == content
-    assert journal.write(record())
-    assert journal.read("image", "ab" * 16, "backup-1") is not None
+    assert await journal.write(record())
+    assert await journal.read("image", "ab" * 16, "backup-1") is not None
 
 
-def test_a_record_of_a_newer_version_is_read_as_far_as_it_is_understood(journal: Journal) -> None:
-    journal.write(record())
-    (path,) = journal.folder.glob("*.json")
+async def test_a_record_of_a_newer_version_is_read_as_far_as_it_is_understood(journal: Journal, folder: Path) -> None:
+    await journal.write(record())
+    (path,) = folder.glob("*.json")
     path.write_text(path.read_text().replace('"kind"', '"unheard_of": {"x": 1}, "kind"'))
-    found = journal.read("image", "ab" * 16, "backup-1")
+    found = await journal.read("image", "ab" * 16, "backup-1")
     assert found is not None
     assert found.state == "intent"
 
 
-def test_nobody_else_reads_it_and_nothing_unfinished_lies_about(journal: Journal) -> None:
-    journal.write(record())
-    assert journal.folder.stat().st_mode & 0o077 == 0
-    (file,) = journal.folder.iterdir()
+async def test_nobody_else_reads_it_and_nothing_unfinished_lies_about(journal: Journal, folder: Path) -> None:
+    await journal.write(record())
+    assert folder.stat().st_mode & 0o077 == 0
+    (file,) = folder.iterdir()
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_depends_on_it(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_is_told_before_anything_depends_on_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError) as wrong:
-        Journal.open(tmp_path / "file" / "journal")
+        await Journal.at(tmp_path / "file" / "journal").open()
     assert "Nothing was made" in wrong.value.action
 
 
 def _write_for_ever(folder: str) -> None:
-    journal = Journal(Path(folder))
-    number = 0
-    while True:
-        number += 1
-        journal.write(record(generation=number, reason="x" * 4096))
+    async def write() -> None:
+        journal = Journal.at(folder)
+        for number in itertools.count():
+            await journal.write(record(generation=number, reason="x" * 4096))
+
+    asyncio.run(write())
 
 
-def test_a_kill_at_any_moment_leaves_the_record_before_or_after_never_half_of_it(tmp_path: Path) -> None:
-    journal = Journal.open(tmp_path / "journal")
+async def test_a_kill_at_any_moment_leaves_the_record_before_or_after_never_half_of_it(journal: Journal, folder: Path) -> None:
     context = multiprocessing.get_context("spawn")
     for _ in range(3):
-        writer = context.Process(target=_write_for_ever, args=(str(journal.folder),))
+        writer = context.Process(target=_write_for_ever, args=(str(folder),))
         writer.start()
-        while not list(journal.folder.glob("*.json")):
+        while not list(folder.glob("*.json")):
             writer.join(0.01)
         writer.join(0.05)
         assert writer.pid
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
-        found = journal.read("image", "ab" * 16, "backup-1")
+        found = await journal.read("image", "ab" * 16, "backup-1")
         assert found is not None
         assert len(found.reason) == 4096
-        assert list(journal.folder.glob("*.damaged")) == []
+        assert list(folder.glob("*.damaged")) == []

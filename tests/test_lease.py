@@ -3,6 +3,7 @@
 import asyncio
 import json
 import multiprocessing
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,13 +11,20 @@ import pytest
 
 from backup_to_image.clock import FakeClock
 from backup_to_image.errors import StillRunning
-from backup_to_image.journal import Journal
-from backup_to_image.lease import LEASE_SECONDS, hold
+from backup_to_image.journal import LEASE_SECONDS, Journal, hold
+
+Leases = Callable[[], list[Path]]
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal.open(tmp_path / "journal", clock=FakeClock())
+async def journal(tmp_path: Path) -> Journal:
+    return await Journal.at(tmp_path / "journal", clock=FakeClock()).open()
+
+
+@pytest.fixture
+def leases(journal: Journal) -> Leases:
+    """The files of the leases there are."""
+    return lambda: list(Path(journal.place).glob("*.lease"))
 
 
 def holding(journal: Journal, name: str = "backup-1", minutes: float = 60) -> object:
@@ -38,7 +46,7 @@ async def test_of_many_at_once_one_holds_it_and_the_others_follow(journal: Journ
             most = max(most, inside)
             fences.append(lease.fence)
             await journal.clock.sleep(5)
-            lease.check()
+            await lease.check()
             inside -= 1
 
     await asyncio.gather(*(one() for _ in range(12)))
@@ -46,9 +54,9 @@ async def test_of_many_at_once_one_holds_it_and_the_others_follow(journal: Journ
     assert fences == sorted(set(fences)), "each holder's fence is higher than the one before"
 
 
-async def test_different_things_are_held_at_the_same_time(journal: Journal) -> None:
+async def test_different_things_are_held_at_the_same_time(journal: Journal, leases: Leases) -> None:
     async with holding(journal, "a"), holding(journal, "b"):  # type: ignore[attr-defined] - async context managers
-        assert len(list(journal.folder.glob("*.lease"))) == 2
+        assert len(leases()) == 2
 
 
 async def test_whoever_waits_longer_than_his_deadline_is_told_that_the_other_is_at_work(journal: Journal) -> None:
@@ -57,7 +65,7 @@ async def test_whoever_waits_longer_than_his_deadline_is_told_that_the_other_is_
         async def renew() -> None:
             for _ in range(20):
                 await journal.clock.sleep(20)
-                lease.check()
+                await lease.check()
 
         renewing = asyncio.create_task(renew())
         with pytest.raises(StillRunning):
@@ -72,10 +80,10 @@ async def test_a_holder_that_slept_for_longer_than_a_minute_has_lost_it_before_i
         async with holding(journal) as other:  # type: ignore[attr-defined] - an async context manager
             assert other.fence > sleeper.fence
             with pytest.raises(StillRunning):
-                sleeper.check()
-            other.check()
+                await sleeper.check()
+            await other.check()
         with pytest.raises(StillRunning):
-            sleeper.check()
+            await sleeper.check()
 
 
 async def test_a_late_holder_does_not_release_what_another_holds(journal: Journal) -> None:
@@ -84,7 +92,7 @@ async def test_a_late_holder_does_not_release_what_another_holds(journal: Journa
     advance(journal, LEASE_SECONDS + 1)
     async with holding(journal) as other:  # type: ignore[attr-defined] - an async context manager
         await sleeper.__aexit__(None, None, None)  # type: ignore[attr-defined] - an async context manager
-        other.check()
+        await other.check()
 
 
 async def test_it_is_free_again_after_an_error_inside(journal: Journal) -> None:
@@ -100,7 +108,7 @@ def _hold_and_die(folder: str) -> None:
     import os
 
     async def die() -> None:
-        journal = Journal(Path(folder))
+        journal = Journal.at(folder)
         async with hold(journal, "image", "ab" * 16, "backup-1", deadline=journal.clock.now() + timedelta(hours=1)):
             os._exit(0)
 
@@ -109,8 +117,8 @@ def _hold_and_die(folder: str) -> None:
 
 async def test_a_holder_whose_process_is_gone_holds_nothing(tmp_path: Path) -> None:
     """Real time: nobody waits out the minute of a process that was killed on this host."""
-    journal = Journal.open(tmp_path / "journal")
-    process = multiprocessing.get_context("spawn").Process(target=_hold_and_die, args=(str(journal.folder),))
+    journal = await Journal.at(tmp_path / "journal").open()
+    process = multiprocessing.get_context("spawn").Process(target=_hold_and_die, args=(journal.place,))
     process.start()
     await asyncio.to_thread(process.join)
     began = journal.clock.now()
@@ -118,9 +126,9 @@ async def test_a_holder_whose_process_is_gone_holds_nothing(tmp_path: Path) -> N
         assert (journal.clock.now() - began).total_seconds() < 10
 
 
-async def test_a_holder_on_another_host_is_believed_until_its_time_is_over(journal: Journal) -> None:
+async def test_a_holder_on_another_host_is_believed_until_its_time_is_over(journal: Journal, leases: Leases) -> None:
     async with holding(journal):  # type: ignore[attr-defined] - an async context manager
-        (path,) = journal.folder.glob("*.lease")
+        (path,) = leases()
         told = json.loads(path.read_text()) | {"host": "elsewhere", "process": 1}
     path.write_text(json.dumps(told))
     began = journal.clock.now()
@@ -131,9 +139,9 @@ async def test_a_holder_on_another_host_is_believed_until_its_time_is_over(journ
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"until": "never"}', '{"fence": "x"}', '{"nonce": "x", "until": "2099-01-01T00:00:00"}']
 )
-async def test_a_damaged_lease_is_free(journal: Journal, content: str) -> None:
+async def test_a_damaged_lease_is_free(journal: Journal, leases: Leases, content: str) -> None:
     async with holding(journal):  # type: ignore[attr-defined] - an async context manager
-        (path,) = journal.folder.glob("*.lease")
+        (path,) = leases()
     path.write_text(content)
     async with holding(journal) as lease:  # type: ignore[attr-defined] - an async context manager
-        lease.check()
+        await lease.check()

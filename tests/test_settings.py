@@ -61,8 +61,8 @@ def test_whatever_stands_in_it_is_answered_in_words(tmp_path: Path, text: str) -
 
 def test_the_journal_lies_beside_the_settings_or_where_the_system_keeps_state(tmp_path: Path) -> None:
     file = write(tmp_path / "etc" / "b2i.yaml", "journal: notes")
-    assert read_settings(str(file), environ={}).journal_folder({}) == file.parent / "notes"
+    assert read_settings(str(file), environ={}).journal_place({}) == file.parent / "notes"
     absolute = Settings(journal=str(tmp_path / "elsewhere"))
-    assert absolute.journal_folder({}) == tmp_path / "elsewhere"
-    assert Settings().journal_folder({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "b2i" / "journal"
-    assert Settings().journal_folder({}) == Path.home() / ".local/state/b2i/journal"
+    assert absolute.journal_place({}) == tmp_path / "elsewhere"
+    assert Settings().journal_place({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "b2i" / "journal"
+    assert Settings().journal_place({}) == Path.home() / ".local/state/b2i/journal"

@@ -140,7 +140,6 @@ class OtcProject(Block):
         credentials that are wrong, LoginRefused, JournalError; nothing was made then.
         """
         settings = read_settings(self.settings_file or None)
-        async with self.cloud() as cloud:
-            journal = Journal.open(settings.journal_folder(os.environ), clock=cloud.clock)
+        async with self.cloud() as cloud, Journal.at(settings.journal_place(os.environ), clock=cloud.clock) as journal:
             await cloud.login()
             yield Context(cloud, journal, settings, tell=tell)

@@ -73,7 +73,7 @@ class Settings(_Part):
             raise ValueError("a journal is a folder here; shared stores are not supported by this version")
         return value
 
-    def journal_folder(self, environ: Mapping[str, str]) -> Path:
+    def journal_place(self, environ: Mapping[str, str]) -> Path:
         """The journal's folder; a relative one is relative to the settings file."""
         if self.journal:
             folder = Path(self.journal).expanduser()

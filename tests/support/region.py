@@ -225,7 +225,7 @@ class Region:
         async with self._connect(Credentials(**entry)) as connected:
             await connected.login()
             settings = Settings(projects=yaml.safe_load((self.folder / "b2i.yaml").read_text())["projects"])
-            yield Context(connected, Journal.open(self.folder / journal, clock=self.clock), settings)
+            yield Context(connected, await Journal.at(self.folder / journal, clock=self.clock).open(), settings)
 
     @asynccontextmanager
     async def _alive(self) -> AsyncGenerator[None]:

@@ -72,7 +72,7 @@ async def _examine(options: Options, output: Output, *, contract: bool) -> list[
     from backup_to_image.steps.checkup import check_account, local_checks, skew_check
 
     settings, credentials = configured(options, output)
-    journal, journal_found = _journal(settings)
+    journal, journal_found = await _journal(settings)
     output.say(f"logging in at {credentials.auth_url}")
     with tracing(options) as tracer:
         async with RawCloud(credentials, trace=tracer) as cloud:
@@ -89,7 +89,7 @@ async def _examine(options: Options, output: Output, *, contract: bool) -> list[
                     "quotas": _quotas(checkup),
                     "vaults": None if checkup.vaults is None else [_vault(vault) for vault in checkup.vaults],
                     "journal": {
-                        "folder": str(settings.journal_folder(os.environ)),
+                        "folder": str(settings.journal_place(os.environ)),
                         "writable": journal is not None,
                     },
                     "settings": {"file": str(settings.file) if settings.file else None, "recipients": settings.projects},
@@ -103,17 +103,17 @@ async def _examine(options: Options, output: Output, *, contract: bool) -> list[
     return findings
 
 
-def _journal(settings: Settings) -> tuple[Journal | None, Check]:
+async def _journal(settings: Settings) -> tuple[Journal | None, Check]:
     import os
 
     from backup_to_image.journal import Journal, JournalError
     from backup_to_image.steps.checkup import journal_check
 
-    folder = settings.journal_folder(os.environ)
+    journal = Journal.at(settings.journal_place(os.environ))
     try:
-        return Journal.open(folder), journal_check(str(folder), None)
+        return await journal.open(), journal_check(journal.place, None)
     except JournalError as error:
-        return None, journal_check(str(folder), error.message)
+        return None, journal_check(journal.place, error.message)
 
 
 async def _compare(cloud: RawCloud, journal: Journal | None, output: Output) -> list[Comparison]:
@@ -122,7 +122,7 @@ async def _compare(cloud: RawCloud, journal: Journal | None, output: Output) -> 
 
     jobs = {
         f"{kind} job": [
-            record.job_id for record in journal.records(kind) if record.job_id and record.project_id == cloud.project_id
+            record.job_id for record in await journal.records(kind) if record.job_id and record.project_id == cloud.project_id
         ]
         for kind in (("image", "launch") if journal else ())
         if journal

@@ -90,9 +90,9 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
     with tracing(options) as trace:
         async with (options.connect or Cloud.connect)(credentials, trace=trace) as cloud:
             project = await cloud.login()
-            journal = Journal.open(settings.journal_folder(os.environ), clock=cloud.clock)
-            output.say(f"project {project.name or project.id} in {cloud.region or 'its region'}")
-            yield Context(cloud, journal, settings, tell=output.say)
+            async with Journal.at(settings.journal_place(os.environ), clock=cloud.clock) as journal:
+                output.say(f"project {project.name or project.id} in {cloud.region or 'its region'}")
+                yield Context(cloud, journal, settings, tell=output.say)
 
 
 def configured(options: Options, output: Output, *, cloud_name: str | None = None) -> tuple[Settings, Credentials]:

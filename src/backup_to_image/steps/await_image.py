@@ -152,11 +152,11 @@ async def await_image(handle: ImageHandle, ctx: Context, *, deadline: datetime |
     image = seen.image
     if not good or image is None:
         failure = _failure(handle, seen)
-        _note(ctx, handle, state="failed", code=failure.cloud_code, reason=failure.reason)
+        await _note(ctx, handle, state="failed", code=failure.cloud_code, reason=failure.reason)
         raise failure
     if watch.doubtful:
         await _mark_doubtful(image, watch.doubtful, handle, ctx)
-    _note(ctx, handle, state="done", image_id=image.id, job_id=watch.job_id)
+    await _note(ctx, handle, state="done", image_id=image.id, job_id=watch.job_id)
     ours = SOURCE_TAG in image.tags
     return FinishedImage(
         image=image,
@@ -168,7 +168,7 @@ async def await_image(handle: ImageHandle, ctx: Context, *, deadline: datetime |
 
 async def _mark_doubtful(image: Image, why: str, handle: ImageHandle, ctx: Context) -> None:
     """Tag the image, and note it first: what cannot be tagged now is told, and tagged by the next run."""
-    _note(ctx, handle, facts={DOUBTFUL_FACT: why})
+    await _note(ctx, handle, facts={DOUBTFUL_FACT: why})
     if SOURCE_TAG not in image.tags or DOUBTFUL_TAG in image.tags:
         return
     try:
@@ -209,13 +209,13 @@ def _line(handle: ImageHandle, seen: _Seen, elapsed: timedelta) -> str:
     return f"image {handle.name!r}: {seen.state}{done} after {minutes(elapsed)}"
 
 
-def _note(ctx: Context, handle: ImageHandle, **changes: Any) -> None:
+async def _note(ctx: Context, handle: ImageHandle, **changes: Any) -> None:
     """Keep what became of it. The cloud knows it too, so a journal that fails now costs nothing but a look."""
     try:
-        noted = ctx.journal.read("image", ctx.project_id, handle.backup.id)
+        noted = await ctx.journal.read("image", ctx.project_id, handle.backup.id)
         if noted is not None:
             changed = {key: value for key, value in changes.items() if value is not None}
             changed["facts"] = noted.facts | changed.get("facts", {})
-            ctx.journal.write(noted.model_copy(update=changed))
+            await ctx.journal.write(noted.model_copy(update=changed))
     except JournalError as error:
         ctx.tell(error.message)

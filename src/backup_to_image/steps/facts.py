@@ -71,12 +71,12 @@ def facts_of(server: Server, disks: tuple[Disk, ...]) -> SourceFacts:
     )
 
 
-def record(found: Findings, ctx: Context) -> None:
+async def record(found: Findings, ctx: Context) -> None:
     """Keep the facts under the backup's id, in the journal. Nothing to keep when the source is gone or was not to be seen."""
     if found.source is None:
         return
     facts = facts_of(found.source, found.source_disks)
-    ctx.journal.write(
+    await ctx.journal.write(
         Record(
             kind="facts",
             project_id=ctx.project_id,
@@ -88,9 +88,9 @@ def record(found: Findings, ctx: Context) -> None:
     )
 
 
-def recall(backup_id: str, ctx: Context) -> SourceFacts | None:
+async def recall(backup_id: str, ctx: Context) -> SourceFacts | None:
     """The facts recorded with this backup's image, or None."""
-    kept = ctx.journal.read("facts", ctx.project_id, backup_id)
+    kept = await ctx.journal.read("facts", ctx.project_id, backup_id)
     if kept is None:
         return None
     try:

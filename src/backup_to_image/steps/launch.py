@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from backup_to_image.doctor import diagnose
 from backup_to_image.errors import ApiError, CloudError, JobFailed, Refused, StillRunning
-from backup_to_image.journal import JournalError, Record
-from backup_to_image.lease import Lease, hold
+from backup_to_image.journal import JournalError, Lease, Record, hold
 from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server, Value
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
@@ -67,7 +66,7 @@ async def launch_server(
     delivery = await _finish(
         image, order, ctx, mark=standing.mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline
     )
-    _note_done(standing, ctx)
+    await _note_done(standing, ctx)
     return delivery
 
 
@@ -88,7 +87,7 @@ async def find_launched(
     generation, but only after the present one has ended well: repeated after a crash it goes on with the one it began.
     """
     base = launch_id(ctx.project_id, image.id, order.name, mode)
-    noted = ctx.journal.read("launch", ctx.project_id, base) or _blank(base, ctx)
+    noted = await ctx.journal.read("launch", ctx.project_id, base) or _blank(base, ctx)
     marks = {launch_id(ctx.project_id, image.id, order.name, mode, number): number for number in range(_GENERATIONS)}
     marked = [(marks[mark], server) async for mark, server in _marked(order.name, ctx) if mark in marks]
     newest = max((number for number, _ in marked), default=noted.generation)
@@ -145,7 +144,7 @@ async def _launch(
         record, answer = await send(lambda: ctx.cloud.servers.launch(ready), intent, ctx, lease, deadline=deadline)
         if answer is not None:
             job_id, server_ids = answer
-            note_sent(record, ctx, job_id=job_id, server_ids=server_ids)
+            await note_sent(record, ctx, job_id=job_id, server_ids=server_ids)
             ctx.tell(f"launch {mark}: job {job_id} accepted for {order.name}, waiting {until(deadline)}")
             return job_id
         ctx.tell(f"launch {mark}: no clear answer; looking for the server before anything is sent again")
@@ -316,12 +315,12 @@ async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadli
     )
 
 
-def _note_done(standing: Standing, ctx: Context) -> None:
-    noted = ctx.journal.read("launch", ctx.project_id, standing.noted.name)
+async def _note_done(standing: Standing, ctx: Context) -> None:
+    noted = await ctx.journal.read("launch", ctx.project_id, standing.noted.name)
     if noted is None or noted.generation != standing.noted.generation:
         noted = standing.noted.model_copy(update={"mark": standing.mark})
     try:
-        ctx.journal.write(noted.model_copy(update={"state": "done"}))
+        await ctx.journal.write(noted.model_copy(update={"state": "done"}))
     except JournalError as error:
         ctx.tell(error.message)
 

@@ -12,8 +12,7 @@ from typing import Literal
 
 from backup_to_image.doctor import diagnose
 from backup_to_image.errors import AlreadyUsed, ApiError, ErrorClass, JobFailed, StillRunning
-from backup_to_image.journal import Record
-from backup_to_image.lease import Lease, hold
+from backup_to_image.journal import Lease, Record, hold
 from backup_to_image.model import Backup, Image, Job, Value
 from backup_to_image.steps import facts
 from backup_to_image.steps.context import Context
@@ -61,13 +60,13 @@ async def start_image(
     deadline = deadline or ctx.deadline(valid.order.timeout)
     backup = valid.findings.backup
     async with hold(ctx.journal, "image", ctx.project_id, backup.id, deadline=deadline) as lease:
-        noted = ctx.journal.read("image", ctx.project_id, backup.id)
+        noted = await ctx.journal.read("image", ctx.project_id, backup.id)
         # What failed before the attempt that is under way is no news about it.
         dead = noted.ids(_DEAD_FACT) if noted and noted.state in {"intent", "sent"} else ()
         handle = await _made_before(noted, valid, ctx, after_failure=after_failure, dead=dead)
         if handle is not None:
             return handle
-        facts.record(valid.findings, ctx)
+        await facts.record(valid.findings, ctx)
         if noted is not None and noted.state == "intent":
             found = await _settle(valid, ctx, lease, since=noted.first_intent_at or noted.written_at, dead=dead)
             if found is not None:
@@ -138,7 +137,7 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
             description = description.replace(" ", "_")  # whether spaces are allowed is disputed (BEHAVIOUR.md 14)
             continue
         if job_id is not None:
-            note_sent(noted, ctx, job_id=job_id)
+            await note_sent(noted, ctx, job_id=job_id)
             ctx.tell(f"image {valid.name!r}: job {job_id} accepted")
             return _handle(valid, job_id=job_id, since=first_intent, dead=dead)
         ctx.tell("no clear answer to the request for the image; looking for it before anything is sent again")

@@ -8,8 +8,7 @@ from typing import TypeVar
 
 from backup_to_image.doctor import diagnose
 from backup_to_image.errors import ApiError, BadAnswer, ErrorClass, JobFailed, NoAnswer
-from backup_to_image.journal import JournalError, Record
-from backup_to_image.lease import Lease
+from backup_to_image.journal import JournalError, Lease, Record
 from backup_to_image.model import Job
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.waiting import quiet
@@ -40,9 +39,9 @@ def job_failed(what: str, job: Job, *, hint: str = "") -> JobFailed:
     )
 
 
-def _take_back(noted: Record, ctx: Context, *, code: str | None, reason: str) -> None:
+async def _take_back(noted: Record, ctx: Context, *, code: str | None, reason: str) -> None:
     """Write down that this request made nothing, so that nobody has to look for its effect."""
-    ctx.journal.write(noted.model_copy(update={"state": "refused", "code": code, "reason": reason}))
+    await ctx.journal.write(noted.model_copy(update={"state": "refused", "code": code, "reason": reason}))
 
 
 async def pause_or_raise(refusal: ApiError, ctx: Context, deadline: datetime) -> None:
@@ -69,19 +68,20 @@ async def send(
     left, with the intent taken back: they made nothing.
     """
     while True:
-        lease.check()
-        noted = ctx.journal.write(await intent())
+        await lease.check()
+        noted = await ctx.journal.write(await intent())
+        lease.still_mine()
         try:
             return noted, await request()
         except ApiError as refusal:
             if _unclear(refusal):
                 return noted, None
-            _take_back(noted, ctx, code=refusal.cloud_code, reason=refusal.words)
+            await _take_back(noted, ctx, code=refusal.cloud_code, reason=refusal.words)
             await pause_or_raise(refusal, ctx, deadline)
         except NoAnswer as silence:
             if silence.sent:
                 return noted, None
-            _take_back(noted, ctx, code=None, reason=silence.message)
+            await _take_back(noted, ctx, code=None, reason=silence.message)
             raise
         except BadAnswer:
             return noted, None
@@ -101,15 +101,15 @@ async def settle(
             return found or None
         await ctx.clock.sleep(min(every, max(0.0, (settled - ctx.clock.now()).total_seconds())))
         try:
-            lease.check()
+            await lease.check()
         except JournalError as error:
             error.action = "The request may have taken effect. Mend the journal, then run the same command: it looks first."
             raise
 
 
-def note_sent(noted: Record, ctx: Context, *, job_id: str | None, server_ids: tuple[str, ...] = ()) -> None:
+async def note_sent(noted: Record, ctx: Context, *, job_id: str | None, server_ids: tuple[str, ...] = ()) -> None:
     """Keep the handle. A note that fails costs a look later; stopping for it would lose the thing that is on its way."""
     try:
-        ctx.journal.write(noted.model_copy(update={"state": "sent", "job_id": job_id, "server_ids": server_ids}))
+        await ctx.journal.write(noted.model_copy(update={"state": "sent", "job_id": job_id, "server_ids": server_ids}))
     except JournalError as error:
         ctx.tell(f"job {job_id} could not be noted ({error.message}); going on without the note")

@@ -58,7 +58,7 @@ N = TypeVar("N", bound=_Named)
 
 async def plan_for_backup(order: LaunchOrder, found: Findings, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
     """The plan for an image that need not exist yet: its disks are those of the backup."""
-    facts = facts_of(found.source, found.source_disks) if found.source else recall(found.backup.id, ctx)
+    facts = facts_of(found.source, found.source_disks) if found.source else await recall(found.backup.id, ctx)
     return await _plan(order, found.image, found.backup, facts, ctx, mode)
 
 
@@ -71,7 +71,7 @@ async def plan_launch(order: LaunchOrder, image: Image, ctx: Context, *, mode: M
         except CloudError:
             # A recipient need not see the owner's backup: the disks come back as they were (BEHAVIOUR.md 14).
             backup = None
-    facts = recall(image.backup_id, ctx) if image.backup_id else None
+    facts = await recall(image.backup_id, ctx) if image.backup_id else None
     if facts is None and FLAVOR_TAG in image.tags:
         facts = SourceFacts(server_id="", name="", flavor_id=decode_tag(image.tags[FLAVOR_TAG]))
     plan = await _plan(order, image, backup, facts, ctx, mode)

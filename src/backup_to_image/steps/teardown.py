@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 
 from backup_to_image.doctor import diagnose
 from backup_to_image.errors import CloudError, ErrorClass, NotFound, StillRunning, UsageError
-from backup_to_image.journal import Record
-from backup_to_image.lease import Lease, hold
+from backup_to_image.journal import Lease, Record, hold
 from backup_to_image.model import Disk, Server, Teardown, Value
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG
@@ -50,7 +49,7 @@ async def find_launch(launch_id: str, ctx: Context) -> Found:
         elif server.tags.get(LAUNCH_TAG) == launch_id:
             servers.append(server)
     noted = next(
-        (one for one in ctx.journal.records("launch") if (one.project_id, one.mark) == (ctx.project_id, launch_id)), None
+        (one for one in await ctx.journal.records("launch") if (one.project_id, one.mark) == (ctx.project_id, launch_id)), None
     )
     return Found(launch_id=launch_id, servers=tuple(servers), drill=drill, noted=noted)
 
@@ -69,7 +68,7 @@ async def tear_down(found: Found, ctx: Context, *, deadline: datetime | None = N
         left_disks = await _delete_disks(mine, ctx, lease, deadline)
         left = (*left_disks, *await _release(mine, ctx, lease, deadline))
         if not left:
-            _note_gone(found, ctx)
+            await _note_gone(found, ctx)
     ctx.tell(f"launch {found.launch_id}: {'nothing is left' if not left else 'left behind: ' + ', '.join(left)}")
     return Teardown(
         launch_id=found.launch_id,
@@ -91,7 +90,7 @@ class _Belongings(Value):
 
 async def _belongings(found: Found, ctx: Context) -> _Belongings:
     """What belongs to the launch, written down before the servers go: afterwards nothing tells."""
-    noted = ctx.journal.read("teardown", ctx.project_id, found.launch_id)
+    noted = await ctx.journal.read("teardown", ctx.project_id, found.launch_id)
     noted = noted if noted and noted.state == "intent" else None
     known = {fact: dict.fromkeys(noted.ids(fact) if noted else ()) for fact in _Belongings.model_fields}
     if found.servers:
@@ -103,7 +102,7 @@ async def _belongings(found: Found, ctx: Context) -> _Belongings:
         for ip in await ctx.cloud.public_ips.list():
             if ip.address in floating or (ip.port_id and ip.port_id in known["ports"]):
                 known["addresses"][ip.id] = None
-        ctx.journal.write(
+        await ctx.journal.write(
             Record(
                 kind="teardown",
                 project_id=ctx.project_id,
@@ -116,11 +115,11 @@ async def _belongings(found: Found, ctx: Context) -> _Belongings:
     return _Belongings.model_validate({fact: tuple(ids) for fact, ids in known.items()})
 
 
-def _note_gone(found: Found, ctx: Context) -> None:
+async def _note_gone(found: Found, ctx: Context) -> None:
     """The launch is over: its order is free for the next one, and nobody has to look for leftovers again."""
-    for noted in (found.noted, ctx.journal.read("teardown", ctx.project_id, found.launch_id)):
+    for noted in (found.noted, await ctx.journal.read("teardown", ctx.project_id, found.launch_id)):
         if noted:
-            ctx.journal.write(noted.model_copy(update={"state": "gone"}))
+            await ctx.journal.write(noted.model_copy(update={"state": "gone"}))
 
 
 async def _delete_servers(found: Found, ctx: Context, lease: Lease, deadline: datetime) -> None:
@@ -129,7 +128,7 @@ async def _delete_servers(found: Found, ctx: Context, lease: Lease, deadline: da
     there = [server.id for server in found.servers]
     job_id: str | None = None
     while there:
-        lease.check()
+        await lease.check()
         if job_id is None:
             job_id = await _ask(ctx.cloud.servers.delete(there), ctx, what=names, deadline=deadline)
         await ctx.clock.sleep(_LOOK_EVERY)
@@ -160,7 +159,7 @@ async def _delete_disks(mine: _Belongings, ctx: Context, lease: Lease, deadline:
         there = [disk for disk in await _disks(mine.disks, ctx) if not set(disk.server_ids) - set(mine.servers)]
         if not there:
             return ()
-        lease.check()
+        await lease.check()
         for disk in there:
             if disk.status in {"available", "error", "error_deleting", "error_restoring", "error_extending"}:
                 await _ask(ctx.cloud.disks.delete(disk.id), ctx, what=f"disk {disk.id}", deadline=deadline)
@@ -179,7 +178,7 @@ async def _release(mine: _Belongings, ctx: Context, lease: Lease, deadline: date
         there = [ip for ip in listed if ip.id in mine.addresses and (not ip.port_id or ip.port_id in mine.ports)]
         if not there:
             return ()
-        lease.check()
+        await lease.check()
         for ip in there:
             if not ip.port_id:
                 await _ask(ctx.cloud.public_ips.delete(ip.id), ctx, what=f"address {ip.address}", deadline=deadline)

@@ -1,0 +1,117 @@
+"""The records that a run leaves for whoever comes after it.
+
+A record is a hint, never the truth: whoever reads one acts only after the cloud has confirmed it. It holds no secret. Losing the
+journal is survivable; being unable to write it stops the work before anything is made, because a request whose intent is not
+written down could be made twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import ValidationError
+
+from backup_to_image.clock import Clock, SystemClock
+from backup_to_image.errors import B2iError
+from backup_to_image.journal.folder import Folder
+from backup_to_image.journal.record import Record, record_name
+from backup_to_image.journal.store import Store, StoreError
+
+__all__ = ["Journal", "JournalError"]
+
+log = logging.getLogger(__name__)
+
+
+class JournalError(B2iError):
+    """The journal cannot be read or written, so nothing is made."""
+
+    exit_code = 2
+    code = "b2i.journal"
+
+
+class Journal:
+    """Records by kind, project and name. Every write is safe when it returns.
+
+    async with Journal.at(place, clock=clock) as journal:
+        await journal.write(record)
+    """
+
+    def __init__(self, store: Store, *, clock: Clock) -> None:
+        self.store = store
+        self.clock = clock
+
+    @classmethod
+    def at(cls, place: str | Path, *, clock: Clock | None = None) -> Self:
+        """The journal in that folder. Nothing is touched yet."""
+        clock = clock or SystemClock()
+        return cls(Folder(Path(place), clock=clock), clock=clock)
+
+    @property
+    def place(self) -> str:
+        return self.store.place
+
+    async def open(self) -> Self:
+        """Make sure that it can be written, before anything depends on it. Raises JournalError with the reason."""
+        try:
+            await self.store.open()
+        except StoreError as error:
+            raise self.unwritable(error) from None
+        return self
+
+    async def close(self) -> None:
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        await self.close()
+
+    async def read(self, kind: str, project_id: str, name: str) -> Record | None:
+        """The record, or None. A damaged one is set aside and reported, never fatal. Raises JournalError."""
+        key = record_name(kind, project_id, name)
+        try:
+            content = await self.store.get(key)
+            return None if content is None else Record.model_validate_json(content)
+        except ValidationError as error:
+            aside = await self.store.set_aside(key)
+            mistakes = error.error_count()
+            log.warning(
+                "The journal's record of %s %s was damaged (%d mistakes) and set aside as %s.", kind, name, mistakes, aside
+            )
+            return None
+        except StoreError as error:
+            raise self.unreadable(error) from None
+
+    async def write(self, record: Record) -> Record:
+        """Keep the record; safe when this returns. Raises JournalError where it cannot, before anything was made."""
+        stamped = record.model_copy(update={"written_at": self.clock.now()})
+        try:
+            await self.store.put(record.key, stamped.model_dump_json(exclude_none=True, indent=1).encode())
+        except StoreError as error:
+            raise self.unwritable(error) from None
+        return stamped
+
+    async def records(self, kind: str) -> list[Record]:
+        """Every readable record of one kind, oldest first. Raises JournalError."""
+        found: list[Record] = []
+        try:
+            for content in await self.store.all(f"{kind}-"):
+                with contextlib.suppress(ValidationError):
+                    found.append(Record.model_validate_json(content))
+        except StoreError as error:
+            raise self.unreadable(error) from None
+        return sorted((record for record in found if record.kind == kind), key=lambda record: record.written_at)
+
+    def unreadable(self, error: StoreError) -> JournalError:
+        return JournalError(f"The journal {self.place} cannot be read: {error}.", action="Nothing was made.")
+
+    def unwritable(self, error: StoreError) -> JournalError:
+        return JournalError(
+            f"The journal {self.place} cannot be written: {error}.",
+            action="Nothing was made. Mend it, make room, or name another one as `journal:` in b2i.yaml.",
+        )

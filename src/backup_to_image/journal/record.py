@@ -1,0 +1,56 @@
+"""One record of the journal, and the name under which it lies."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any, cast
+
+from pydantic import AwareDatetime, ConfigDict
+
+from backup_to_image.model.cloud import Value
+
+__all__ = ["Record", "record_name"]
+
+
+class Record(Value):
+    """One thing that we asked a cloud to make, or that was ordered. Fields of a newer version are passed over, not fatal."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: str
+    """image, launch, teardown, facts, order."""
+    project_id: str
+    name: str
+    """What it is keyed by: a backup id, a launch id."""
+    state: str
+    """intent: the request is about to go out. sent: the cloud took it. done, failed, gone. Orders: see steps.orders."""
+    written_at: AwareDatetime
+    first_intent_at: AwareDatetime | None = None
+    """When the request went out for the first time, which is when its effect may have begun."""
+    deadline: AwareDatetime | None = None
+    """Until when whoever ordered it waits; a restart waits no longer."""
+    job_id: str | None = None
+    image_id: str | None = None
+    server_ids: tuple[str, ...] = ()
+    generation: int = 0
+    mark: str = ""
+    """The launch id that servers carry; differs from `name` once a launch was repeated."""
+    code: str | None = None
+    reason: str = ""
+    facts: dict[str, Any] = {}
+
+    def ids(self, fact: str) -> tuple[str, ...]:
+        """A fact that is a list of ids; empty where it is absent or something else."""
+        value = self.facts.get(fact)
+        return tuple(str(one) for one in cast("list[Any]", value)) if isinstance(value, list) else ()
+
+    @property
+    def key(self) -> str:
+        return record_name(self.kind, self.project_id, self.name)
+
+
+def record_name(kind: str, project_id: str, name: str) -> str:
+    """Where a record lies: the same for everybody who means the same thing. The kind stands in front, to be listed by."""
+    digest = hashlib.sha256(f"{kind}\0{project_id}\0{name}".encode()).hexdigest()
+    return f"{re.sub(r'[^a-z-]', '_', kind)}-{digest}"
