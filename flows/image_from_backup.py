@@ -15,6 +15,7 @@ from backup_to_image.errors import B2iError, PartlyDone
 from backup_to_image.form import OrderForm
 from backup_to_image.model import Delivery, ImageOrder, LaunchDelivery
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.pipeline import Log, deliver
 from backup_to_image.steps.share import shared_with
 from tasks.backups import check_backup, validate_backup
@@ -51,21 +52,21 @@ async def image_from_backup(order: OrderForm, project: OtcProject) -> State[Any]
 
 async def _make(order: ImageOrder, ctx: Context, *, after_failure: bool) -> Delivery:
     log = Log(ctx)
-    deadline = ctx.deadline(order.timeout)
     async with log.step("validate"):
         valid = await validate_backup(order, ctx)
-    async with log.step("create"):
-        handle = await start_image(valid, ctx, deadline, after_failure=after_failure)
-    async with log.step("wait"):
-        finished = await await_image(handle, ctx, deadline)
-    shared: tuple[str, ...] = ()
-    launched: LaunchDelivery | None = None
-    try:
-        async with log.step("share"):
-            shared = await share_image(finished.image, valid.recipients, ctx) if valid.recipients else ()
-        async with log.step("launch"):
-            launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
-    except B2iError as error:
-        shared = shared or await shared_with(finished.image, valid.recipients, ctx)
-        raise PartlyDone(log.last, deliver(valid, finished, shared, launched, log, outcome_of=error), error) from error
+    async with ordered(valid.ordered, ctx, patience=order.timeout) as deadline:
+        async with log.step("create"):
+            handle = await start_image(valid, ctx, deadline, after_failure=after_failure)
+        async with log.step("wait"):
+            finished = await await_image(handle, ctx, deadline)
+        shared: tuple[str, ...] = ()
+        launched: LaunchDelivery | None = None
+        try:
+            async with log.step("share"):
+                shared = await share_image(finished.image, valid.recipients, ctx) if valid.recipients else ()
+            async with log.step("launch"):
+                launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
+        except B2iError as error:
+            shared = shared or await shared_with(finished.image, valid.recipients, ctx)
+            raise PartlyDone(log.last, deliver(valid, finished, shared, launched, log, outcome_of=error), error) from error
     return deliver(valid, finished, shared, launched, log)

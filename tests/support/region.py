@@ -82,6 +82,10 @@ class Ended:
         return next(check["verdict"] for check in self.told["report"]["checks"] if check["rule"] == rule)
 
 
+class Killed(BaseException):
+    """What ends a run in the middle, so that it can say no more: the nearest to kill -9 that one process can do to itself."""
+
+
 class _Recorder(httpx.AsyncBaseTransport):
     """Passes requests on and writes down what was asked."""
 
@@ -287,6 +291,28 @@ class Region:
         image = cloud.new("image", image_document(kept, project=kept["project"], name=name, created_at=cloud.stamp()))
         activate(cloud, image, cloud.now())
         return image
+
+    @contextlib.contextmanager
+    def killing(self, operation: str, skip: int = 0) -> Iterator[None]:
+        """Whatever runs in here is killed when it is about to send this request; in vain if it never does."""
+        left = skip
+
+        def kill(asked: Asked) -> None:
+            nonlocal left
+            if asked.operation == operation:
+                left -= 1
+                if left < 0:
+                    raise Killed(operation)
+
+        self.watchers.append(kill)
+        try:
+            yield
+        except Killed:
+            pass
+        else:
+            raise AssertionError(f"{operation} was never sent")
+        finally:
+            self.watchers.remove(kill)
 
     def arm(self, fault: str, **how: Any) -> None:
         self.emulator.faults.arm(fault, **how)

@@ -64,7 +64,7 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
                 )
                 output.show(*plan_lines(plan))
                 return 0 if plan.ok else 3
-            delivery = await launch_server(found, order, ctx, another=another, deadline=ctx.deadline(timeout))
+            delivery = await launch_server(found, order, ctx, another=another, patience=timeout)
             output.result(launch_json(delivery))
             show_launch(output, delivery)
             return 5 if delivery.outcome == "partly" else 0

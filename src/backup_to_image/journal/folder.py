@@ -51,6 +51,10 @@ class Folder:
             contents = [_read(path) for path in sorted(self.folder.glob(f"{prefix}*.json"))]
             return [content for content in contents if content is not None]
 
+    async def remove(self, name: str) -> None:
+        with _told():
+            self._record(name).unlink(missing_ok=True)
+
     async def set_aside(self, name: str) -> str:
         aside = self._record(name).with_suffix(".damaged")
         with contextlib.suppress(OSError):

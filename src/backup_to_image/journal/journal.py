@@ -96,6 +96,13 @@ class Journal:
             raise self.unwritable(error) from None
         return stamped
 
+    async def forget(self, record: Record) -> None:
+        """Remove the record. Raises JournalError."""
+        try:
+            await self.store.remove(record.key)
+        except StoreError as error:
+            raise self.unwritable(error) from None
+
     async def records(self, kind: str) -> list[Record]:
         """Every readable record of one kind, oldest first. Raises JournalError."""
         found: list[Record] = []

@@ -76,6 +76,10 @@ class Store(Protocol):
         """The contents of every name that begins so, in no order."""
         ...
 
+    async def remove(self, name: str) -> None:
+        """Forget that name; nothing happens where it is not there."""
+        ...
+
     async def set_aside(self, name: str) -> str:
         """Take damaged content out of the way but keep it; returns where it lies now."""
         ...

@@ -19,10 +19,20 @@ class Context:
     `tell` takes one line for people: what changed, to what, and until when it is waited for. It is called on changes only.
     """
 
-    def __init__(self, cloud: Cloud, journal: Journal, settings: Settings, *, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        journal: Journal,
+        settings: Settings,
+        *,
+        tell: Callable[[str], None] | None = None,
+        run_id: str | None = None,
+    ) -> None:
         self.cloud = cloud
         self.journal = journal
         self.settings = settings
+        self.run_id = run_id
+        """The flow run that this is part of, where it is part of one: orders in the journal name it."""
         self._tell = tell
 
     @property

@@ -18,11 +18,12 @@ from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, Launc
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
 from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, settle
+from backup_to_image.steps.orders import OrderedLaunch, ordered
 from backup_to_image.steps.plan import Mode, plan_launch
 from backup_to_image.steps.probes import probe_server
 from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, passes, quiet, wait
 
-__all__ = ["Standing", "check_launch", "find_launched", "launch_server"]
+__all__ = ["Standing", "check_launch", "find_launched", "launch_server", "resume_launch"]
 
 _LOOK_EVERY = 10.0
 _USED_FACT = "servers_used"
@@ -37,7 +38,7 @@ async def launch_server(
     *,
     mode: Mode = "failover",
     another: bool = False,
-    deadline: datetime | None = None,
+    patience: timedelta = timedelta(hours=1),
 ) -> LaunchDelivery:
     """The server of this order, ACTIVE and probed; launched if it is not there yet.
 
@@ -46,8 +47,20 @@ async def launch_server(
     reason; StillRunning where the deadline passes or the answer to the launch stays unclear. Probes that do not answer are told
     in the delivery (`outcome` partly), not raised.
     """
-    deadline = deadline or ctx.deadline(timedelta(hours=1))
+    wanted = OrderedLaunch(image_id=image.id, order=order, mode=mode, another=another)
+    async with ordered(wanted, ctx, patience=patience) as deadline:
+        return await _launch_once(image, order, ctx, mode=mode, another=another, deadline=deadline)
+
+
+async def _launch_once(
+    image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode, another: bool, deadline: datetime
+) -> LaunchDelivery:
     base = launch_id(ctx.project_id, image.id, order.name, mode)
+    if not another and await ctx.journal.read("launch", ctx.project_id, base):
+        # Adopting needs no lease, which a killed run on another host would hold for a minute.
+        there = await resume_launch(image, order, ctx, mode=mode, deadline=deadline)
+        if there is not None:
+            return there
     async with hold(ctx.journal, "launch", ctx.project_id, base, deadline=deadline) as lease:
         standing = await find_launched(image, order, ctx, mode=mode, another=another)
         servers, job_id = standing.servers, standing.noted.job_id
@@ -63,11 +76,23 @@ async def launch_server(
             adopted = bool(servers)
             if not servers:
                 job_id = await _launch(image, order, mode, standing, ctx, lease, deadline)
-    delivery = await _finish(
-        image, order, ctx, mark=standing.mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline
-    )
-    await _note_done(standing, ctx)
-    return delivery
+    return await _finish(image, order, ctx, standing, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline)
+
+
+async def resume_launch(
+    image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover", deadline: datetime
+) -> LaunchDelivery | None:
+    """The servers that an earlier run has launched, waited for and probed; None where there is nothing to go on with.
+
+    Launches nothing. Raises as `launch_server` does.
+    """
+    standing = await find_launched(image, order, ctx, mode=mode)
+    if not standing.servers and not await _goes_on(standing, ctx):
+        return None
+    if standing.servers:
+        ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in standing.servers)} is there already; adopting")
+    job_id = standing.noted.job_id
+    return await _finish(image, order, ctx, standing, job_id=job_id, servers=standing.servers, adopted=True, deadline=deadline)
 
 
 class Standing(Value):
@@ -220,14 +245,15 @@ async def _finish(
     image: Image,
     order: LaunchOrder,
     ctx: Context,
+    standing: Standing,
     *,
-    mark: str,
     job_id: str | None,
     servers: tuple[Server, ...],
     adopted: bool,
     deadline: datetime,
 ) -> LaunchDelivery:
     """Wait for the job and for ACTIVE, then ask the probes. Fewer servers than were ordered are partly what was ordered."""
+    mark = standing.mark
     server_ids = tuple(server.id for server in servers)
     if job_id and len(server_ids) < order.count:
         server_ids = await _made_by_job(job_id, order, ctx, mark, deadline) or server_ids
@@ -244,6 +270,7 @@ async def _finish(
     if len(running) < order.count:
         green = False
         ctx.tell(f"launch {mark}: {len(running)} of {order.count} servers are there; `b2i teardown {mark}` makes room for all")
+    await _note_done(standing, ctx)
     outcome: Literal["made", "adopted", "partly"] = "partly" if not green else "adopted" if adopted else "made"
     return LaunchDelivery(
         outcome=outcome,

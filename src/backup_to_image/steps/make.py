@@ -21,7 +21,7 @@ from backup_to_image.steps.names import FLAVOR_TAG, POLICY_TAG, SOURCE_TAG, enco
 from backup_to_image.steps.once import job_failed, note_sent, send, settle
 from backup_to_image.steps.validate import ValidOrder
 
-__all__ = ["ALREADY_USED", "DOUBTFUL_FACT", "ImageHandle", "check_alive", "failed_job", "start_image"]
+__all__ = ["ALREADY_USED", "DOUBTFUL_FACT", "ImageHandle", "check_alive", "failed_job", "find_made", "start_image"]
 
 ALREADY_USED = frozenset({"IMG.0029", "IMG.0134", "BackupService.6210", "BackupService.6211"})
 DOUBTFUL_FACT = "doubtful"
@@ -59,10 +59,13 @@ async def start_image(
     """
     deadline = deadline or ctx.deadline(valid.order.timeout)
     backup = valid.findings.backup
+    # Adopting needs no lease, which a killed run on another host would hold for a minute.
+    there = await find_made(valid, ctx, after_failure=after_failure)
+    if there is not None:
+        return there
     async with hold(ctx.journal, "image", ctx.project_id, backup.id, deadline=deadline) as lease:
         noted = await ctx.journal.read("image", ctx.project_id, backup.id)
-        # What failed before the attempt that is under way is no news about it.
-        dead = noted.ids(_DEAD_FACT) if noted and noted.state in {"intent", "sent"} else ()
+        dead = _dead_before(noted)
         handle = await _made_before(noted, valid, ctx, after_failure=after_failure, dead=dead)
         if handle is not None:
             return handle
@@ -74,6 +77,20 @@ async def start_image(
         if after_failure:
             dead = await dead_images(backup, ctx)
         return await _make(valid, ctx, lease, deadline, dead)
+
+
+async def find_made(valid: ValidOrder, ctx: Context, *, after_failure: bool = False) -> ImageHandle | None:
+    """The image that this backup has, or that is being made of it; None where there is nothing to go on with. Makes nothing.
+
+    Raises JobFailed where the last attempt ended badly and `after_failure` does not order the next one.
+    """
+    noted = await ctx.journal.read("image", ctx.project_id, valid.findings.backup.id)
+    return await _made_before(noted, valid, ctx, after_failure=after_failure, dead=_dead_before(noted))
+
+
+def _dead_before(noted: Record | None) -> tuple[str, ...]:
+    """Images that failed before the attempt that is under way: no news about it."""
+    return noted.ids(_DEAD_FACT) if noted and noted.state in {"intent", "sent"} else ()
 
 
 async def _made_before(

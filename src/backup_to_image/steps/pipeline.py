@@ -15,6 +15,7 @@ from backup_to_image.steps.await_image import FinishedImage, await_image
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.launch import launch_server
 from backup_to_image.steps.make import start_image
+from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.share import share_image, shared_with
 from backup_to_image.steps.validate import ValidOrder, validate
 
@@ -29,23 +30,23 @@ async def image_from_backup(order: ImageOrder, ctx: Context, *, after_failure: b
     image is there but sharing or launching failed.
     """
     log = Log(ctx)
-    deadline = ctx.deadline(order.timeout)
     async with log.step("validate"):
         valid = await validate(order, ctx)
-    async with log.step("create"):
-        handle = await start_image(valid, ctx, deadline=deadline, after_failure=after_failure)
-    async with log.step("wait"):
-        finished = await await_image(handle, ctx, deadline=deadline)
-    shared: tuple[str, ...] = ()
-    launched: LaunchDelivery | None = None
-    try:
-        async with log.step("share"):
-            shared = await share_image(finished.image, valid.recipients, ctx)
-        async with log.step("launch"):
-            launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
-    except B2iError as error:
-        shared = shared or await shared_with(finished.image, valid.recipients, ctx)
-        raise PartlyDone(log.last, deliver(valid, finished, shared, launched, log, outcome_of=error), error) from error
+    async with ordered(valid.ordered, ctx, patience=order.timeout) as deadline:
+        async with log.step("create"):
+            handle = await start_image(valid, ctx, deadline=deadline, after_failure=after_failure)
+        async with log.step("wait"):
+            finished = await await_image(handle, ctx, deadline=deadline)
+        shared: tuple[str, ...] = ()
+        launched: LaunchDelivery | None = None
+        try:
+            async with log.step("share"):
+                shared = await share_image(finished.image, valid.recipients, ctx)
+            async with log.step("launch"):
+                launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
+        except B2iError as error:
+            shared = shared or await shared_with(finished.image, valid.recipients, ctx)
+            raise PartlyDone(log.last, deliver(valid, finished, shared, launched, log, outcome_of=error), error) from error
     return deliver(valid, finished, shared, launched, log)
 
 

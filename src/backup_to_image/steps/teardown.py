@@ -12,6 +12,7 @@ from backup_to_image.model import Disk, Server, Teardown, Value
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG
 from backup_to_image.steps.once import job_failed
+from backup_to_image.steps.orders import OrderedTeardown, ordered
 from backup_to_image.waiting import passes, quiet
 
 __all__ = ["Found", "find_launch", "tear_down"]
@@ -54,14 +55,16 @@ async def find_launch(launch_id: str, ctx: Context) -> Found:
     return Found(launch_id=launch_id, servers=tuple(servers), drill=drill, noted=noted)
 
 
-async def tear_down(found: Found, ctx: Context, *, deadline: datetime | None = None) -> Teardown:
+async def tear_down(found: Found, ctx: Context, *, patience: timedelta = timedelta(minutes=20)) -> Teardown:
     """Remove the servers of this launch with their disks and addresses, and look that nothing is left.
 
     Safe to repeat: what is gone counts as done. Only what carries the launch's mark is removed, and the disks and addresses that
     hang on it. Raises StillRunning at the deadline, naming what is left.
     """
-    deadline = deadline or ctx.deadline(timedelta(minutes=20))
-    async with hold(ctx.journal, "teardown", ctx.project_id, found.launch_id, deadline=deadline) as lease:
+    async with (
+        ordered(OrderedTeardown(launch_id=found.launch_id), ctx, patience=patience) as deadline,
+        hold(ctx.journal, "teardown", ctx.project_id, found.launch_id, deadline=deadline) as lease,
+    ):
         mine = await _belongings(found, ctx)
         if found.servers:
             await _delete_servers(found, ctx, lease, deadline)

@@ -10,6 +10,7 @@ from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.findings import Findings, find_backup, look
 from backup_to_image.steps.launch import find_launched
 from backup_to_image.steps.names import image_name
+from backup_to_image.steps.orders import OrderedImage
 from backup_to_image.steps.plan import plan_for_backup
 from backup_to_image.waiting import BACKUP, Pace, wait
 
@@ -27,6 +28,13 @@ class ValidOrder(Value):
     launch: LaunchOrder | None
     findings: Findings
     report: Report
+
+    @property
+    def ordered(self) -> OrderedImage:
+        """What the journal keeps of it until it has ended."""
+        return OrderedImage(
+            backup_id=self.findings.backup.id, image_name=self.name, recipients=self.recipients, launch=self.launch
+        )
 
 
 async def validate(order: ImageOrder, ctx: Context) -> ValidOrder:

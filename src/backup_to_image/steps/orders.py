@@ -1,0 +1,169 @@
+"""What was ordered and is not finished: written down before anything is made, forgotten when it has ended.
+
+A restart of the same order waits no longer than the first run would have. What a crash leaves behind is found here by whoever
+reconciles, and finished or told. An order holds no secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+
+from backup_to_image.errors import B2iError, PartlyDone, StillRunning
+from backup_to_image.journal import JournalError, Record
+from backup_to_image.model import LaunchOrder, Value
+from backup_to_image.steps.context import Context, until
+
+__all__ = ["OpenOrder", "OrderedImage", "OrderedLaunch", "OrderedTeardown", "close", "open_orders", "ordered"]
+
+ORDER = "order"
+_ORDERED, _SECONDS, _RUN = "ordered", "patience_seconds", "run"
+
+
+class OrderedImage(Value):
+    """An image of a backup, its recipients and its server."""
+
+    what: Literal["image"] = "image"
+    backup_id: str
+    image_name: str
+    recipients: tuple[str, ...] = ()
+    launch: LaunchOrder | None = None
+
+    verb: ClassVar[str] = "create"
+
+    @property
+    def subject(self) -> str:
+        return self.backup_id
+
+
+class OrderedLaunch(Value):
+    """A server of an image."""
+
+    what: Literal["launch"] = "launch"
+    image_id: str
+    order: LaunchOrder
+    mode: Literal["drill", "failover"] = "failover"
+    another: bool = False
+
+    verb: ClassVar[str] = "launch"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.order.name} of image {self.image_id}"
+
+
+class OrderedTeardown(Value):
+    """A launch's end. Whoever ordered it has confirmed what it removes."""
+
+    what: Literal["teardown"] = "teardown"
+    launch_id: str
+
+    verb: ClassVar[str] = "teardown"
+
+    @property
+    def subject(self) -> str:
+        return self.launch_id
+
+
+Ordered = OrderedImage | OrderedLaunch | OrderedTeardown
+_ANY: TypeAdapter[Ordered] = TypeAdapter(Annotated[Ordered, Field(discriminator="what")])
+
+
+class OpenOrder(Value):
+    """An order that has not ended, as the journal has it."""
+
+    ordered: Ordered
+    state: str
+    """open: somebody is at it, or has crashed. late: its deadline has passed, the cloud works on. stopped: by a person or a
+    signal, nobody goes on with it unasked."""
+    since: AwareDatetime
+    deadline: AwareDatetime | None
+    run_id: str | None
+    record: Record
+
+    @classmethod
+    def of(cls, record: Record) -> Self | None:
+        """The order behind a record; None where it cannot be read."""
+        try:
+            return cls(
+                ordered=_ANY.validate_python(record.facts.get(_ORDERED)),
+                state=record.state,
+                since=record.first_intent_at or record.written_at,
+                deadline=record.deadline,
+                run_id=record.facts.get(_RUN),
+                record=record,
+            )
+        except ValidationError:
+            return None
+
+
+@asynccontextmanager
+async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> AsyncGenerator[datetime]:
+    """Keep the order in the journal while it is worked on; yields the moment until which it may wait.
+
+    The same order with the same time limit, killed and started again, keeps the moment that it had; one that has ended, however
+    it did, begins anew. Raises JournalError before anything was made.
+    """
+    now = ctx.clock.now()
+    record = Record(
+        kind=ORDER,
+        project_id=ctx.project_id,
+        name=f"{wanted.what} {wanted.subject} {_digest(wanted)}",
+        state="open",
+        written_at=now,
+        first_intent_at=now,
+        deadline=now + patience,
+        facts={_ORDERED: wanted.model_dump(mode="json"), _SECONDS: patience.total_seconds(), _RUN: ctx.run_id},
+    )
+    before = await ctx.journal.read(ORDER, ctx.project_id, record.name)
+    if before and _cut_off(before, record):
+        record = record.model_copy(update={"deadline": before.deadline, "first_intent_at": before.first_intent_at})
+    deadline = record.deadline or now + patience
+    if deadline < now + patience:
+        ctx.tell(f"{wanted.verb} {wanted.subject} was interrupted; going on {until(deadline)}")
+    await ctx.journal.write(record)
+    try:
+        yield deadline
+    except B2iError as error:
+        late = isinstance(error.cause if isinstance(error, PartlyDone) else error, StillRunning)
+        await close(record, ctx, state="late" if late else None)
+        raise
+    except asyncio.CancelledError:
+        await close(record, ctx, state="stopped")
+        raise
+    else:
+        await close(record, ctx)
+
+
+async def close(record: Record, ctx: Context, *, state: Literal["late", "stopped"] | None = None) -> None:
+    """Forget an order that has ended; keep one that somebody has to look at. What cannot be noted now is found again later."""
+    try:
+        if state is None:
+            await ctx.journal.forget(record)
+        else:
+            await ctx.journal.write(record.model_copy(update={"state": state}))
+    except JournalError as error:
+        ctx.tell(error.message)
+
+
+async def open_orders(ctx: Context) -> list[OpenOrder]:
+    """The orders of this project that have not ended, the oldest first. Raises JournalError."""
+    found = [OpenOrder.of(record) for record in await ctx.journal.records(ORDER) if record.project_id == ctx.project_id]
+    return sorted((order for order in found if order is not None), key=lambda order: order.since)
+
+
+def _cut_off(before: Record, record: Record) -> bool:
+    """Whether the order before was cut off while its time ran, and this is its restart."""
+    same_limit = before.facts.get(_SECONDS) == record.facts[_SECONDS]
+    return before.state == "open" and same_limit and before.deadline is not None and before.deadline > record.written_at
+
+
+def _digest(wanted: Ordered) -> str:
+    """The same for the same order, another for one that wants something else with the same thing."""
+    return hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()[:16]

@@ -1,0 +1,205 @@
+"""Finish what was begun and left: waits, shares already ordered, teardowns. Nothing is begun here.
+
+For orders whose run was killed, gave up waiting or lost its journal's last word. An image or a server that was never asked for is
+told, not made: the order may be hours old, and its person has to want it still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import AwareDatetime
+
+from backup_to_image.errors import B2iError, CloudError, NotFound, StillRunning
+from backup_to_image.model import ImageOrder, Report, Value
+from backup_to_image.steps.await_image import FinishedImage, await_image
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.findings import Findings, image_of
+from backup_to_image.steps.launch import resume_launch
+from backup_to_image.steps.make import find_made
+from backup_to_image.steps.orders import OpenOrder, OrderedImage, OrderedLaunch, OrderedTeardown, close, open_orders
+from backup_to_image.steps.share import share_image
+from backup_to_image.steps.teardown import find_launch, tear_down
+from backup_to_image.steps.validate import ValidOrder
+from backup_to_image.waiting import passes, quiet
+
+__all__ = ["Reconciled", "reconcile"]
+
+_AT_ONCE = 8
+_LEAVE_ALONE = timedelta(minutes=3)
+"""What is done for a shorter time may still be seen by its own run, or by the one that is started again after a crash."""
+_TEARDOWN = timedelta(minutes=10)
+
+Outcome = Literal["finished", "failed", "running", "busy", "not_begun", "stopped"]
+
+
+class Reconciled(Value):
+    """One order that had not ended, and what became of it."""
+
+    verb: str
+    """create, launch or teardown, as the command is called that ordered it."""
+    subject: str
+    outcome: Outcome
+    words: str
+    """What was found or done, in a sentence without a full stop."""
+    action: str = ""
+    overdue: bool = False
+    """Whether it should have ended by now."""
+    since: AwareDatetime
+    deadline: AwareDatetime | None = None
+    run_id: str | None = None
+    ids: dict[str, str] = {}
+    """What exists of it in the cloud, by kind."""
+
+
+class _Found(Value):
+    outcome: Outcome
+    words: str
+    action: str = ""
+    ids: dict[str, str] = {}
+
+
+async def reconcile(ctx: Context, *, busy: Collection[str] = ()) -> tuple[Reconciled, ...]:
+    """Look at every order that has not ended, finish what was begun, tell the rest; the oldest first.
+
+    Safe to repeat, and beside live runs: `busy` names the flow runs that are at work, whose orders are left to them. An order
+    that was finished, has failed, or was never begun and is past its deadline is told once and forgotten. Raises JournalError;
+    what goes wrong with one order is told with it.
+    """
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(order: OpenOrder) -> Reconciled:
+        async with gate:
+            return await _look_after(order, ctx, busy=order.run_id in busy)
+
+    return tuple(await asyncio.gather(*(one(order) for order in await open_orders(ctx))))
+
+
+async def _look_after(order: OpenOrder, ctx: Context, *, busy: bool) -> Reconciled:
+    overdue = order.deadline is not None and order.deadline <= ctx.clock.now()
+    if busy:
+        found = _Found(outcome="busy", words="its flow run is at work")
+    elif order.state == "stopped":
+        found = _Found(outcome="stopped", words="it was stopped by a person or a signal", action=_again(order))
+    else:
+        found = await _finish(order, ctx)
+    if found.outcome in {"finished", "failed"} or (overdue and found.outcome in {"not_begun", "stopped"}):
+        await close(order.record, ctx)
+    elif overdue and found.outcome == "running" and order.state != "late":
+        await close(order.record, ctx, state="late")
+    told = Reconciled(
+        verb=order.ordered.verb,
+        subject=order.ordered.subject,
+        overdue=overdue,
+        since=order.since,
+        deadline=order.deadline,
+        run_id=order.run_id,
+        **found.model_dump(),
+    )
+    ctx.tell(f"{told.verb} {told.subject}: {told.words}")
+    return told
+
+
+async def _finish(order: OpenOrder, ctx: Context) -> _Found:
+    wanted = order.ordered
+    try:
+        if isinstance(wanted, OrderedImage):
+            return await _image(wanted, order, ctx)
+        if isinstance(wanted, OrderedLaunch):
+            return await _launch(wanted, order, ctx)
+        return await _teardown(wanted, ctx)
+    except StillRunning as late:
+        return _Found(outcome="running", words=f"{late.what} is still running in the cloud: {late.last_seen}", ids=late.handle)
+    except B2iError as error:
+        if isinstance(error, CloudError) and passes(error):
+            return _Found(outcome="running", words=f"it could not be looked at: {error.message}", action=error.action)
+        return _Found(outcome="failed", words=error.message, action=f"{error.action} {_again(order)}".strip())
+
+
+async def _image(wanted: OrderedImage, order: OpenOrder, ctx: Context) -> _Found:
+    try:
+        backup = await ctx.cloud.backups.get(wanted.backup_id)
+    except NotFound:
+        return _Found(outcome="failed", words="its backup is gone", action="`b2i backups` lists those that are there.")
+    source = await quiet(ctx.cloud.servers.find(backup.resource_id))
+    known = Findings(backup=backup, image=await image_of(backup, ctx), source=source)
+    valid = ValidOrder(
+        order=ImageOrder(backup_id=backup.id),
+        name=wanted.image_name,
+        recipients=wanted.recipients,
+        launch=wanted.launch,
+        findings=known,
+        report=Report(subject=f"backup {backup.id}", checks=()),
+    )
+    handle = await find_made(valid, ctx)
+    if handle is None:
+        return _Found(outcome="not_begun", words="no image was made and none is being made", action=_again(order))
+    finished = await await_image(handle, ctx, deadline=ctx.clock.now())
+    ids = {"image": finished.image.id}
+    if _just_now(finished, ctx):
+        return _Found(outcome="running", words=f"image {finished.image.name} is Normal; left to its own run for now", ids=ids)
+    shared = await _share(finished, wanted.recipients, ctx)
+    if wanted.launch is None:
+        return _Found(outcome="finished", words=f"image {finished.image.name} is Normal{shared}", ids=ids)
+    launched = await resume_launch(finished.image, wanted.launch, ctx, deadline=ctx.clock.now())
+    if launched is None:
+        words = f"image {finished.image.name} is Normal{shared}; its server was never asked for"
+        return _Found(outcome="not_begun", words=words, action=_again(order), ids=ids)
+    servers = ", ".join(launched.server_names)
+    ids |= {"launch": launched.launch_id, "server": ", ".join(launched.server_ids)}
+    words = f"image {finished.image.name} is Normal{shared}; server {servers} {_probed(launched.outcome, probed=launched.probed)}"
+    return _Found(outcome="finished", words=words, ids=ids)
+
+
+async def _share(finished: FinishedImage, recipients: tuple[str, ...], ctx: Context) -> str:
+    """Share as ordered, with projects that b2i.yaml still names; returns the words for it."""
+    allowed = tuple(project for project in recipients if project in ctx.settings.projects.values())
+    shared = await share_image(finished.image, allowed, ctx)
+    refused = [project for project in recipients if project not in allowed]
+    words = f", shared with {', '.join(shared)}" if shared else ""
+    return words + (f", not shared with {', '.join(refused)}, which b2i.yaml does not name any more" if refused else "")
+
+
+async def _launch(wanted: OrderedLaunch, order: OpenOrder, ctx: Context) -> _Found:
+    try:
+        image = await ctx.cloud.images.get(wanted.image_id)
+    except NotFound:
+        return _Found(outcome="failed", words="its image is gone")
+    launched = await resume_launch(image, wanted.order, ctx, mode=wanted.mode, deadline=ctx.clock.now())
+    if launched is None:
+        return _Found(outcome="not_begun", words="no server was launched and none is being launched", action=_again(order))
+    return _Found(
+        outcome="finished",
+        words=f"server {', '.join(launched.server_names)} {_probed(launched.outcome, probed=launched.probed)}",
+        ids={"launch": launched.launch_id, "server": ", ".join(launched.server_ids)},
+    )
+
+
+async def _teardown(wanted: OrderedTeardown, ctx: Context) -> _Found:
+    done = await tear_down(await find_launch(wanted.launch_id, ctx), ctx, patience=_TEARDOWN)
+    if done.left_behind:
+        return _Found(outcome="running", words=f"left behind: {', '.join(done.left_behind)}", ids={"launch": wanted.launch_id})
+    return _Found(outcome="finished", words="nothing is left of it", ids={"launch": wanted.launch_id})
+
+
+def _just_now(finished: FinishedImage, ctx: Context) -> bool:
+    done = finished.image.active_at
+    return done is not None and timedelta(0) <= ctx.clock.now() - done < _LEAVE_ALONE
+
+
+def _probed(outcome: str, *, probed: bool) -> str:
+    return "does not answer every probe" if outcome == "partly" else "answers its probes" if probed else "is ACTIVE, not probed"
+
+
+def _again(order: OpenOrder) -> str:
+    """What to do where a person has to want it once more."""
+    wanted = order.ordered
+    command = {
+        "image": f"b2i create {wanted.subject}",
+        "launch": f"b2i launch {wanted.image_id} --spec FILE" if isinstance(wanted, OrderedLaunch) else "",
+        "teardown": f"b2i teardown {wanted.subject}",
+    }[wanted.what]
+    return f"If it is still wanted, order it again: `{command}`."
