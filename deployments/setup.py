@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from pydoc import locate
 from typing import Any, Literal, cast
+from uuid import UUID
 
 import click
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
@@ -140,6 +143,25 @@ class _Setup:
         except ObjectNotFound:
             return None
 
+    async def schedules(self, declared: dict[str, Any], name: str, ident: str | None) -> list[Item]:
+        """The schedules of one deployment, by slug. New ones are off; the switch of one that is there stays as it is."""
+        there = {one.slug: one for one in await self.client.read_deployment_schedules(UUID(ident))} if ident else {}
+        items: list[Item] = []
+        for told in declared.get("schedules") or ():
+            slug, wanted = str(told["slug"]), CronSchedule(cron=told["cron"], timezone=told["timezone"])
+            found = there.get(slug)
+            change: Change = "created" if found is None else "unchanged" if found.schedule == wanted else "updated"
+            if change != "unchanged" and not self.check and ident:
+                if found is None:
+                    new = DeploymentScheduleCreate(schedule=wanted, slug=slug, active=False)
+                    (found,) = await self.client.create_deployment_schedules(UUID(ident), [new])
+                else:
+                    await self.client.update_deployment_schedule(UUID(ident), found.id, schedule=wanted)
+            switch = f"off; on: `prefect deployment schedule resume {name} {found.id}`" if found and not found.active else "on"
+            note = f"{wanted.cron} {wanted.timezone}, {switch if found else 'off'}"
+            items.append(Item("schedule", f"{name} {slug}", change, note, f"deployments/deployment/{ident}"))
+        return items
+
     async def automation(self, wanted: AutomationCore) -> Item:
         """One automation, by name; its switch stays as it is."""
         found = await self.client.read_automations_by_name(wanted.name)
@@ -168,7 +190,7 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
         deployments: list[str] = []
         for declared in _declared(directory):
             item, ident = await work.deployment(declared, block_id)
-            items.append(item)
+            items += [item, *await work.schedules(declared, item.name, ident)]
             deployments += [ident] if ident else []
         items += [await work.automation(one) for one in _automations(deployments)]
         return items
@@ -226,11 +248,25 @@ def _deployment(declared: dict[str, Any], flow: Flow[..., Any], block_id: str | 
         "work_pool_name": declared["work_pool"]["name"],
         "job_variables": declared["work_pool"]["job_variables"],
         "pull_steps": declared["pull"],
+        **_one_at_a_time(declared.get("concurrency_limit")),
     }
 
 
+def _one_at_a_time(limit: dict[str, Any] | None) -> dict[str, Any]:
+    if limit is None:
+        return {}
+    options = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(limit["collision_strategy"]))
+    return {"concurrency_limit": int(limit["limit"]), "concurrency_options": options}
+
+
 def _differences(wanted: dict[str, Any], there: DeploymentResponse) -> list[str]:
-    return sorted(field for field, value in wanted.items() if getattr(there, field) != value)
+    return sorted(field for field, value in wanted.items() if _has(there, field) != value)
+
+
+def _has(there: DeploymentResponse, field: str) -> Any:
+    if field == "concurrency_limit":
+        return there.global_concurrency_limit.limit if there.global_concurrency_limit else None
+    return getattr(there, field)
 
 
 def _automations(deployments: list[str]) -> list[AutomationCore]:

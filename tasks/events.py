@@ -13,8 +13,9 @@ from backup_to_image.errors import Refused
 from backup_to_image.model import Image, LaunchDelivery
 from backup_to_image.steps.await_image import FinishedImage
 from backup_to_image.steps.make import ImageHandle
+from backup_to_image.steps.reconcile import Reconciled
 
-__all__ = ["image_ready", "image_refused", "image_shared", "server_launched"]
+__all__ = ["image_ready", "image_refused", "image_shared", "order_overdue", "server_launched"]
 
 
 def image_ready(handle: ImageHandle, finished: FinishedImage) -> None:
@@ -44,6 +45,13 @@ def server_launched(launched: LaunchDelivery) -> None:
         f"{', '.join(launched.server_names) or launched.order_name}, {probes}",
         {"server_ids": list(launched.server_ids), "image_id": launched.image_id, "addresses": list(launched.addresses)},
     )
+
+
+def order_overdue(order: Reconciled) -> None:
+    """`b2i.order.overdue`, once for an order that should have ended by now."""
+    name = f"{order.verb} {order.subject}: {order.words}"
+    payload = {"outcome": order.outcome, "deadline": str(order.deadline), "run_id": order.run_id, "ids": order.ids}
+    _emit("b2i.order.overdue", f"b2i.order.{order.subject.replace(' ', '.')}", name, payload)
 
 
 def image_refused(refusal: Refused) -> None:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
 from backup_to_image.form import RunResult
 from backup_to_image.model import Delivery, Report
+from backup_to_image.steps.reconcile import Reconciled
 
-__all__ = ["checks_page", "log_lines", "paragraph", "result_page", "sentence", "title", "verdict"]
+__all__ = [
+    "checks_page",
+    "log_lines",
+    "orders_page",
+    "orders_sentence",
+    "paragraph",
+    "result_page",
+    "sentence",
+    "title",
+    "verdict",
+]
 
 _TITLES = {
     "made": "Image made",
@@ -95,6 +108,32 @@ def checks_page(report: Report) -> str:
         mark = f"**{check.verdict}**" if refused else check.verdict
         rows.append(f"| {mark} | {_cell(check.rule)} | {_cell(why)} | {_cell(check.action)} | {waiting} |")
     return f"# Checks of {report.subject}\n\n{verdict(report)}.\n\n" + "\n".join(rows)
+
+
+def orders_sentence(orders: tuple[Reconciled, ...], started: tuple[str, ...]) -> str:
+    """What became of the open orders, in one sentence."""
+    if not orders and not started:
+        return "No order is open."
+    counts = Counter(order.outcome for order in orders)
+    words = [f"{count} {outcome.replace('_', ' ')}" for outcome, count in sorted(counts.items())]
+    late = sum(order.overdue and order.outcome not in {"finished", "failed"} for order in orders)
+    words += [f"{late} past the deadline"] if late else []
+    words += [f"started again: {', '.join(started)}"] if started else []
+    return f"{len(orders)} orders were open: {'; '.join(words)}." if orders else f"{'; '.join(words)}."
+
+
+def orders_page(orders: tuple[Reconciled, ...], started: tuple[str, ...]) -> str:
+    """Every order that was open, one row each: what was found or done, and what to do."""
+    parts = ["# Open orders", orders_sentence(orders, started)]
+    if orders:
+        rows = ["| Order | Since (UTC) | Outcome | What was found, and what to do |", "|---|---|---|---|"]
+        for order in orders:
+            late = ", **past its deadline**" if order.overdue and order.outcome not in {"finished", "failed"} else ""
+            words = f"{order.words}. {order.action}".strip()
+            outcome = order.outcome.replace("_", " ") + late
+            rows.append(f"| {order.verb} {_cell(order.subject)} | {order.since:%Y-%m-%d %H:%M} | {outcome} | {_cell(words)} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
 
 
 def _delivery_parts(delivery: Delivery) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
@@ -19,6 +20,7 @@ from deployments.setup import Item, main, set_up
 pytestmark = pytest.mark.xdist_group("prefect")
 
 DEPLOYMENT = "image-from-backup/on-demand"
+RECONCILER = "reconcile/every-ten-minutes"
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def changes(items: list[Item]) -> dict[str, str]:
 async def test_setup_makes_everything_and_a_second_time_changes_nothing(server: str, credentials: dict[str, Any]) -> None:
     first = await set_up()
     kinds = [item.kind for item in first]
-    assert kinds == ["block type", "work pool", "block", "deployment", "automation", "automation"]
+    assert kinds == ["block type", "work pool", "block", "deployment", "deployment", "schedule", "automation", "automation"]
     assert set(changes(await set_up()).values()) == {"unchanged"}
     assert set(changes(await set_up(check=True)).values()) == {"unchanged"}
     assert credentials["password"] not in "".join(map(str, first))
@@ -110,14 +112,33 @@ async def test_what_differs_is_named_and_brought_back_but_a_switch_stays(server:
 async def test_the_automations_watch_our_deployments_only_and_say_so_in_words(server: str, credentials: dict[str, Any]) -> None:
     await set_up()
     async with get_client() as client:
-        deployment = await client.read_deployment_by_name(DEPLOYMENT)
+        deployments = [await client.read_deployment_by_name(name) for name in (DEPLOYMENT, RECONCILER)]
         ours = [one for one in await client.read_automations() if one.name.startswith("b2i: ")]
     assert len(ours) == 2
     for automation in ours:
         trigger = automation.trigger.model_dump(mode="json")
-        assert trigger["match_related"]["prefect.resource.id"] == [f"prefect.deployment.{deployment.id}"]
+        assert trigger["match_related"]["prefect.resource.id"] == sorted(f"prefect.deployment.{one.id}" for one in deployments)
         assert trigger["posture"] == "Proactive"
         assert f"{trigger['within']:.0f} s" in automation.description
+
+
+async def test_a_schedule_is_off_until_a_person_switches_it_on_and_stays_as_he_left_it(
+    server: str, credentials: dict[str, Any]
+) -> None:
+    async with get_client() as client:
+        (told,) = [item for item in await set_up() if item.kind == "schedule"]
+        deployment = await client.read_deployment_by_name(RECONCILER)
+        (schedule,) = deployment.schedules
+        assert (schedule.slug, schedule.active) == ("every-ten-minutes", False)
+        assert f"prefect deployment schedule resume {RECONCILER} {schedule.id}" in told.note
+        assert (deployment.global_concurrency_limit and deployment.global_concurrency_limit.limit) == 1
+
+        await client.update_deployment_schedule(deployment.id, schedule.id, active=True, schedule=CronSchedule(cron="0 * * * *"))
+        (told,) = [item for item in await set_up() if item.kind == "schedule"]
+        assert told.change == "updated"
+        (schedule,) = (await client.read_deployment_by_name(RECONCILER)).schedules
+        assert (schedule.schedule, schedule.active) == (CronSchedule(cron="*/10 * * * *", timezone="UTC"), True)
+        await client.update_deployment_schedule(deployment.id, schedule.id, active=False)
 
 
 def test_check_exits_with_3_where_something_is_missing_and_writes_nothing(server: str, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from backup_to_image.waiting import passes, quiet
 
 __all__ = ["Reconciled", "reconcile"]
 
+_TOLD = "told_overdue"
 _AT_ONCE = 8
 _LEAVE_ALONE = timedelta(minutes=3)
 """What is done for a shorter time may still be seen by its own run, or by the one that is started again after a crash."""
@@ -48,6 +49,8 @@ class Reconciled(Value):
     action: str = ""
     overdue: bool = False
     """Whether it should have ended by now."""
+    news: bool
+    """Whether this look has changed something: closed the order, or found it late for the first time."""
     since: AwareDatetime
     deadline: AwareDatetime | None = None
     run_id: str | None = None
@@ -86,14 +89,18 @@ async def _look_after(order: OpenOrder, ctx: Context, *, busy: bool) -> Reconcil
         found = _Found(outcome="stopped", words="it was stopped by a person or a signal", action=_again(order))
     else:
         found = await _finish(order, ctx)
-    if found.outcome in {"finished", "failed"} or (overdue and found.outcome in {"not_begun", "stopped"}):
+    over = found.outcome in {"finished", "failed"} or (overdue and found.outcome in {"not_begun", "stopped"})
+    late = overdue and found.outcome == "running" and order.record.facts.get(_TOLD) is not True
+    if over:
         await close(order.record, ctx)
-    elif overdue and found.outcome == "running" and order.state != "late":
-        await close(order.record, ctx, state="late")
+    elif late:
+        known = order.record.model_copy(update={"facts": order.record.facts | {_TOLD: True}})
+        await close(known, ctx, state="late")
     told = Reconciled(
         verb=order.ordered.verb,
         subject=order.ordered.subject,
         overdue=overdue,
+        news=over or late,
         since=order.since,
         deadline=order.deadline,
         run_id=order.run_id,

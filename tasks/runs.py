@@ -1,0 +1,73 @@
+"""Tasks on flow runs of our deployments: which are at work, which may start again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from prefect import get_run_logger, task
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import AwaitingRetry
+
+from backup_to_image.steps.reconcile import Reconciled
+from tasks.policy import MOST_STARTS, NO_RETRY
+
+__all__ = ["runs_at_work", "start_again"]
+
+_OURS = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i"]))
+_AT_WORK = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
+_MOST = 200
+_LEFT_ALONE = timedelta(minutes=5)
+"""A crashed run that nothing has brought back for so long is not going to be: the automation's own delay is one minute."""
+_GIVEN_UP = timedelta(days=7)
+
+
+@task(name="runs at work", task_run_name="runs at work", **NO_RETRY)
+async def runs_at_work() -> frozenset[str]:
+    """The ids of our runs that are at work or about to be; crashed ones that are still to be brought back among them."""
+    async with get_client() as client:
+        working = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)))
+        crashed = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])))
+    return frozenset(str(run.id) for run in [*working, *(run for run in crashed if _age(run) < _LEFT_ALONE)])
+
+
+@task(name="start runs again", task_run_name="start runs again", **NO_RETRY)
+async def start_again(orders: tuple[Reconciled, ...]) -> tuple[str, ...]:
+    """Start what gave up waiting and whose order has ended by now, and what crashed and was left; returns the runs' names.
+
+    They adopt what is there, so they end at once, and with their own report.
+    """
+    still_open = {order.run_id for order in orders if order.outcome not in {"finished", "failed"}}
+    late = FlowRunFilterState(name=FlowRunFilterStateName(any_=["StillRunning"]))
+    crashed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED]))
+    started: list[str] = []
+    async with get_client() as client:
+        ended = [run for run in await _runs(client, late) if str(run.id) not in still_open]
+        left = [run for run in await _runs(client, crashed) if _age(run) >= _LEFT_ALONE]
+        for run in [*ended, *left]:
+            if run.run_count >= MOST_STARTS or _age(run) > _GIVEN_UP:
+                continue
+            await client.set_flow_run_state(run.id, AwaitingRetry(message="Started again by the reconciler."))
+            get_run_logger().info("run %s starts again", run.name)
+            started.append(run.name)
+    return tuple(started)
+
+
+async def _runs(client: PrefectClient, state: FlowRunFilterState) -> list[FlowRun]:
+    return await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=state), deployment_filter=_OURS, sort=FlowRunSort.START_TIME_DESC, limit=_MOST
+    )
+
+
+def _age(run: FlowRun) -> timedelta:
+    """How long the run has been in its state."""
+    return datetime.now(UTC) - run.state.timestamp if run.state else timedelta(0)
