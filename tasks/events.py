@@ -15,7 +15,7 @@ from backup_to_image.steps.await_image import FinishedImage
 from backup_to_image.steps.make import ImageHandle
 from backup_to_image.steps.reconcile import Reconciled
 
-__all__ = ["image_ready", "image_refused", "image_shared", "order_overdue", "server_launched"]
+__all__ = ["image_ready", "image_refused", "image_shared", "order_told", "server_launched"]
 
 
 def image_ready(handle: ImageHandle, finished: FinishedImage) -> None:
@@ -47,11 +47,12 @@ def server_launched(launched: LaunchDelivery) -> None:
     )
 
 
-def order_overdue(order: Reconciled) -> None:
-    """`b2i.order.overdue`, once for an order that should have ended by now."""
+def order_told(order: Reconciled) -> None:
+    """`b2i.order.finished` or `b2i.order.failed` for what the reconciler closed; `b2i.order.overdue`, once, for what is late."""
+    what = order.outcome if order.outcome in {"finished", "failed"} else "overdue"
     name = f"{order.verb} {order.subject}: {order.words}"
     payload = {"outcome": order.outcome, "deadline": str(order.deadline), "run_id": order.run_id, "ids": order.ids}
-    _emit("b2i.order.overdue", f"b2i.order.{order.subject.replace(' ', '.')}", name, payload)
+    _emit(f"b2i.order.{what}", f"b2i.order.{order.subject.replace(' ', '.')}", name, payload)
 
 
 def image_refused(refusal: Refused) -> None:

@@ -13,7 +13,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.reconcile import Reconciled
 from backup_to_image.steps.reconcile import reconcile as finish_what_was_begun
 from tasks import pages
-from tasks.events import order_overdue
+from tasks.events import order_told
 from tasks.policy import RETRY
 
 __all__ = ["look_after_orders", "reconciled"]
@@ -26,8 +26,8 @@ async def look_after_orders(ctx: Context, busy: Collection[str]) -> tuple[Reconc
     """Finish what was begun, tell the rest. Orders of runs that are at work are left to them."""
     told = await finish_what_was_begun(ctx, busy=busy)
     for order in told:
-        if order.overdue and order.news:
-            order_overdue(order)
+        if order.news:
+            order_told(order)
     return told
 
 

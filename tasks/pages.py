@@ -119,7 +119,8 @@ def orders_sentence(orders: tuple[Reconciled, ...], started: tuple[str, ...]) ->
     late = sum(order.overdue and order.outcome not in {"finished", "failed"} for order in orders)
     words += [f"{late} past the deadline"] if late else []
     words += [f"started again: {', '.join(started)}"] if started else []
-    return f"{len(orders)} orders were open: {'; '.join(words)}." if orders else f"{'; '.join(words)}."
+    many = "1 order was" if len(orders) == 1 else f"{len(orders)} orders were"
+    return f"{many} open: {'; '.join(words)}." if orders else f"{'; '.join(words)}."
 
 
 def orders_page(orders: tuple[Reconciled, ...], started: tuple[str, ...]) -> str:

@@ -41,10 +41,10 @@ async def runs_at_work() -> frozenset[str]:
 
 
 @task(name="start runs again", task_run_name="start runs again", **NO_RETRY)
-async def start_again(orders: tuple[Reconciled, ...]) -> tuple[str, ...]:
+async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = _LEFT_ALONE) -> tuple[str, ...]:
     """Start what gave up waiting and whose order has ended by now, and what crashed and was left; returns the runs' names.
 
-    They adopt what is there, so they end at once, and with their own report.
+    They adopt what is there, so they end at once, and with their own report. `left_alone`: how long ago a crash must be.
     """
     still_open = {order.run_id for order in orders if order.outcome not in {"finished", "failed"}}
     late = FlowRunFilterState(name=FlowRunFilterStateName(any_=["StillRunning"]))
@@ -52,7 +52,7 @@ async def start_again(orders: tuple[Reconciled, ...]) -> tuple[str, ...]:
     started: list[str] = []
     async with get_client() as client:
         ended = [run for run in await _runs(client, late) if str(run.id) not in still_open]
-        left = [run for run in await _runs(client, crashed) if _age(run) >= _LEFT_ALONE]
+        left = [run for run in await _runs(client, crashed) if _age(run) >= left_alone]
         for run in [*ended, *left]:
             if run.run_count >= MOST_STARTS or _age(run) > _GIVEN_UP:
                 continue
