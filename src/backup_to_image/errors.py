@@ -70,6 +70,8 @@ class B2iError(Exception):
     """The word of `outcome` in a result that this error ends."""
     code: str = "b2i.failed"
     retryable: bool = False
+    option: str = ""
+    """What the command that goes on needs besides the words that it had."""
 
     def __init__(self, message: str, *, action: str = "", code: str | None = None, retryable: bool | None = None) -> None:
         super().__init__(message)
@@ -223,8 +225,10 @@ class JobFailed(CloudError):
         cause: str = "",
         action: str = "",
         job_id: str | None = None,
+        option: str = "",
     ) -> None:
         self.what = what
+        self.option = option
         self.cloud_code = code
         self.reason = reason
         self.error_class = error_class
@@ -287,6 +291,7 @@ class PartlyDone(B2iError):
         self.step = step
         self.delivery = delivery
         self.cause = cause
+        self.option = cause.option
         super().__init__(
             f"The image {delivery.image_id} is there, but {step} did not finish: {cause.message}",
             action=cause.action or "Run the same command again: it adopts what exists and does the rest.",

@@ -76,6 +76,8 @@ def run(arguments: list[str] | None = None, *, options: Options | None = None) -
     `options` are where the command's own words are added to; given by whoever runs it inside another process.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    options = options or Options()
+    options.words = tuple(given)
     try:
         result: Any = main.main(args=given, prog_name="b2i", obj=options, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as asked:

@@ -30,6 +30,8 @@ class Options:
     trace: str | None = None
     verbose: int = 0
     quiet: bool = False
+    words: tuple[str, ...] = ()
+    """The command as it was typed, without `b2i`: what to go on with is told in its own words."""
     connect: Callable[..., AbstractAsyncContextManager[Cloud]] | None = None
     """Whoever runs a command inside his own process may say how its cloud is reached; else `Cloud.connect`, over the network."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning
+from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
 from backup_to_image.model import Delivery, LaunchDelivery, Report
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ _VERDICTS = {
 
 
 class Output:
-    """Where a command's words go. `blank` are the keys that its JSON object always has."""
+    """Where a command's words go. `blank` are the keys that its JSON object always has, `words` the command as it was typed."""
 
-    def __init__(self, *, json: bool, quiet: bool, blank: dict[str, Any]) -> None:
+    def __init__(self, *, json: bool, quiet: bool, blank: dict[str, Any], words: tuple[str, ...] = ()) -> None:
+        self.words = words
         self.as_json = json
         self.quiet = quiet
         self.blank = blank
@@ -63,9 +65,12 @@ class Output:
         self.show(report_table(report))
 
     def failed(self, error: B2iError) -> None:
-        """An error in plain words: what happened, what it means, what to do."""
+        """An error in plain words: what happened, what it means, what to do, whether waiting helps, the command to go on with."""
+        wrong = isinstance(error, UsageError)
+        go_on = "" if wrong else self.go_on(at_once=error.retryable or error.exit_code in {4, 5}, option=error.option)
+        action = " ".join(part for part in (error.action, go_on) if part)
         content: dict[str, Any] = {
-            "error": {"code": error.code, "message": error.message, "action": error.action, "retryable": error.retryable}
+            "error": {"code": error.code, "message": error.message, "action": action, "retryable": error.retryable}
         }
         if "outcome" in self.blank:
             content["outcome"] = error.outcome
@@ -90,13 +95,20 @@ class Output:
             self.err.print(f"[{colour}]{escape(line)}[/]")
         if error.action:
             self.err.print(f"[bold]What to do:[/] {escape(error.action)}")
-        if not isinstance(error, StillRunning | Refused) and error.exit_code == 1:
+        if not isinstance(error, UsageError):
             self.err.print(f"Waiting helps: {'yes' if error.retryable else 'no'}.")
+        if go_on:
+            self.err.print(escape(go_on))
+
+    def go_on(self, *, at_once: bool, option: str = "") -> str:
+        """The command that goes on from here, as it was typed: at once, or when what is in the way is mended."""
+        words = self.words if not option or option in self.words else (*self.words, option)
+        return f"{'Go on with' if at_once else 'When that is mended'}: `{shlex.join(('b2i', *words))}`."
 
     def interrupted(self, signal_name: str) -> None:
         """Say what a stop leaves behind: nothing is undone, the next run adopts it."""
         message = f"Stopped by {signal_name}. What the cloud was asked to make, it goes on making."
-        action = "The same command finds it and goes on."
+        action = f"The same command finds it and goes on: `{shlex.join(('b2i', *self.words))}`."
         content: dict[str, Any] = {"error": {"code": "b2i.interrupted", "message": message, "action": action, "retryable": True}}
         if "outcome" in self.blank:
             content["outcome"] = "still_running"

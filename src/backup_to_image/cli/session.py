@@ -46,7 +46,7 @@ def perform(options: Options, work: Work, *, blank: dict[str, Any] | None = None
 
     `blank` are the keys that the command's JSON always has. SIGINT and SIGTERM end the work in order: 130 and 143.
     """
-    output = Output(json=options.json, quiet=options.quiet, blank=blank or {})
+    output = Output(json=options.json, quiet=options.quiet, blank=blank or {}, words=options.words)
     level = {0: logging.WARNING, 1: logging.INFO}.get(options.verbose, logging.DEBUG)
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -67,6 +67,10 @@ async def submit_create(
     named = launch_file or (order.launch.name if order.launch else "")
     form = OrderForm.of(order, launch=named, after_failure=after_failure, dry_run=dry_run)
     result = await submit(form, block=options.block, tell=output.say)
+    if result.error and result.exit_code != UsageError.exit_code:
+        go_on = output.go_on(at_once=result.error.retryable or result.exit_code in {4, 5})
+        told = result.error.model_copy(update={"action": f"{result.error.action} {go_on}".strip()})
+        result = result.model_copy(update={"error": told})
     output.result(_as_json(result, output.blank))
     _show(result, output)
     return result.exit_code

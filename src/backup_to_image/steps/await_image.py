@@ -11,7 +11,7 @@ from backup_to_image.journal import JournalError
 from backup_to_image.model import Image, Job, Value
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.findings import image_of
-from backup_to_image.steps.make import ALREADY_USED, DOUBTFUL_FACT, ImageHandle, failed_job
+from backup_to_image.steps.make import ALREADY_USED, ANOTHER_ATTEMPT, DOUBTFUL_FACT, ImageHandle, failed_job
 from backup_to_image.steps.names import SOURCE_TAG
 from backup_to_image.waiting import Pace, States, passes, wait
 
@@ -187,7 +187,8 @@ def _failure(handle: ImageHandle, seen: _Seen) -> JobFailed:
         code=job.error_code if job else None,
         reason=(job.fail_reason if job else "") or f"the image is {seen.state}",
         error_class=diagnosis.error_class,
-        action="Look at the backup; `--after-failure` orders another attempt.",
+        action=f"Look at the backup; `{ANOTHER_ATTEMPT}` orders another attempt.",
+        option=ANOTHER_ATTEMPT,
         job_id=handle.job_id,
     )
 

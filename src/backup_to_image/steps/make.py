@@ -21,9 +21,19 @@ from backup_to_image.steps.names import FLAVOR_TAG, POLICY_TAG, SOURCE_TAG, enco
 from backup_to_image.steps.once import job_failed, note_sent, send, settle
 from backup_to_image.steps.validate import ValidOrder
 
-__all__ = ["ALREADY_USED", "DOUBTFUL_FACT", "ImageHandle", "check_alive", "failed_job", "find_made", "start_image"]
+__all__ = [
+    "ALREADY_USED",
+    "ANOTHER_ATTEMPT",
+    "DOUBTFUL_FACT",
+    "ImageHandle",
+    "check_alive",
+    "failed_job",
+    "find_made",
+    "start_image",
+]
 
 ALREADY_USED = frozenset({"IMG.0029", "IMG.0134", "BackupService.6210", "BackupService.6211"})
+ANOTHER_ATTEMPT = "--after-failure"
 DOUBTFUL_FACT = "doubtful"
 _STOPPED_FACT = "source_stopped"
 _DEAD_FACT = "dead_images"
@@ -193,7 +203,8 @@ def check_alive(image: Image) -> Image:
             f"The image {image.name!r} ({image.id}) of this backup",
             code=None,
             reason=f"it is {image.status}",
-            action=f"Delete the image, or order the next with `--after-failure`. Its backup is {image.backup_id}.",
+            action=f"Delete the image, or order the next with `{ANOTHER_ATTEMPT}`. Its backup is {image.backup_id}.",
+            option=ANOTHER_ATTEMPT,
         )
     return image
 
@@ -202,7 +213,9 @@ def failed_job(job: Job, name: str, *, again: bool = False) -> JobFailed:
     """The cloud's own reason, what it means and what to do."""
     when = "The last attempt at image" if again else "Image"
     waits = diagnose(job.error_code).error_class is ErrorClass.WAIT
-    return job_failed(f"{when} {name!r}", job, hint="" if waits else "`--after-failure` orders another attempt.")
+    if waits:
+        return job_failed(f"{when} {name!r}", job)
+    return job_failed(f"{when} {name!r}", job, hint=f"`{ANOTHER_ATTEMPT}` orders another attempt.", option=ANOTHER_ATTEMPT)
 
 
 def _adopt(

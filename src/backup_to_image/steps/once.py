@@ -25,7 +25,7 @@ def _unclear(refusal: ApiError) -> bool:
     return refusal.cloud_code is None and refusal.status >= 500
 
 
-def job_failed(what: str, job: Job, *, hint: str = "") -> JobFailed:
+def job_failed(what: str, job: Job, *, hint: str = "", option: str = "") -> JobFailed:
     """A job's end in FAIL: the cloud's own code and reason, what they mean and what to do."""
     diagnosis = diagnose(job.error_code)
     return JobFailed(
@@ -36,6 +36,7 @@ def job_failed(what: str, job: Job, *, hint: str = "") -> JobFailed:
         cause=diagnosis.cause,
         action=f"{diagnosis.action} {hint}".strip(),
         job_id=job.id,
+        option=option,
     )
 
 
