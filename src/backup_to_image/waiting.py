@@ -6,6 +6,7 @@ means "still running in the cloud" (`StillRunning`, with the handle to resume), 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,20 @@ from typing import TypeVar
 from backup_to_image.clock import Clock
 from backup_to_image.errors import ApiError, BadAnswer, CloudError, NoAnswer, NotFound, StillRunning, UnknownState
 
-__all__ = ["BACKUP", "IMAGE", "IMAGE_JOB", "RESTORE_POINT", "SERVER", "SERVER_JOB", "Pace", "States", "passes", "quiet", "wait"]
+__all__ = [
+    "BACKUP",
+    "IMAGE",
+    "IMAGE_JOB",
+    "RESTORE_POINT",
+    "SERVER",
+    "SERVER_JOB",
+    "Pace",
+    "States",
+    "passes",
+    "quiet",
+    "wait",
+    "within",
+]
 
 T = TypeVar("T")
 
@@ -25,6 +39,8 @@ WORTH_A_LOOK_HALF_WAY = 240.0
 """Seconds; what fails in the middle of a shorter wait is noticed soon enough at its usual end."""
 FIRST_LOOK = 10.0
 """Seconds; the shortest documented image takes six (IMS api-ref, job query)."""
+LAST_LOOK = 60.0
+"""Seconds beyond the deadline after which a look that is under way is given up: the time in which one request is answered."""
 
 
 @dataclass(frozen=True)
@@ -125,19 +141,25 @@ async def wait(
     tell: Callable[[T, timedelta], None] | None = None,
     progress: Callable[[T], float | None] | None = None,
     look_first: bool = True,
+    rest: Callable[[float], Awaitable[None]] | None = None,
 ) -> tuple[T, bool]:
     """Look until the state is final; return the thing and whether it succeeded.
 
-    `look` may answer None for "not to be seen yet". `tell` is called when the state changes. Raises StillRunning when the
-    deadline passes (a last look is taken on the deadline itself), UnknownState for a state that no table knows, and whatever
-    `look` raises.
+    `look` may answer None for "not to be seen yet". `tell` is called when the state changes; `rest` may come back early, when
+    there is news. Raises StillRunning when the deadline passes (a last look is taken on the deadline itself, and given up where
+    it takes longer than a request may), UnknownState for a state that no table knows, and whatever `look` raises.
     """
     begun = since or clock.now()
     last_seen = "not yet seen"
+    nap = rest or clock.sleep
+
+    def left() -> float:
+        return max(0.0, (deadline - clock.now()).total_seconds())
+
     if not look_first:
-        await _nap(clock, pace.next((clock.now() - begun).total_seconds()), deadline)
+        await nap(min(left(), pace.next((clock.now() - begun).total_seconds())))
     while True:
-        seen = await look()
+        seen = await within(clock, left() + LAST_LOOK, look())
         elapsed = clock.now() - begun
         if seen is not None:
             now_in = state(seen)
@@ -152,11 +174,19 @@ async def wait(
                 pace.learn(elapsed.total_seconds(), progress(seen))
         if clock.now() >= deadline:
             raise StillRunning(what, last_seen=last_seen, deadline=deadline, handle=handle)
-        await _nap(clock, pace.next(elapsed.total_seconds()), deadline)
+        await nap(min(left(), pace.next(elapsed.total_seconds())))
 
 
-async def _nap(clock: Clock, seconds: float, deadline: datetime) -> None:
-    await clock.sleep(max(0.0, min(seconds, (deadline - clock.now()).total_seconds())))
+async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T | None:
+    """What comes of it within so many seconds of this clock; after that it is given up, and None."""
+    working = asyncio.ensure_future(work)
+    alarm = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({working, alarm}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        alarm.cancel()
 
 
 def passes(error: CloudError) -> bool:

@@ -13,7 +13,8 @@ from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.findings import image_of
 from backup_to_image.steps.make import ALREADY_USED, ANOTHER_ATTEMPT, DOUBTFUL_FACT, ImageHandle, failed_job
 from backup_to_image.steps.names import SOURCE_TAG
-from backup_to_image.waiting import Pace, States, passes, wait
+from backup_to_image.steps.watcher import Place
+from backup_to_image.waiting import IMAGE, Pace, States, passes, wait
 
 __all__ = ["FinishedImage", "await_image"]
 
@@ -28,6 +29,8 @@ _MAKING = States(
 )
 _ASK_THE_IMAGE_TOO = 3
 """Every third look asks the image beside its job, so that a job that stands still hides nothing for long."""
+_LOOK_AT_THE_SOURCE_AGAIN = timedelta(seconds=30)
+"""Where a list brings news more often than this wait itself would look."""
 
 
 class FinishedImage(Value):
@@ -53,12 +56,13 @@ class _Seen(Value):
         return self.image.status if self.image else "SUCCESS"
 
 
-class _Watch:
-    """One image being made, seen through its job and itself."""
+class _Making:
+    """One image being made, seen through the list of all, its job and itself."""
 
-    def __init__(self, handle: ImageHandle, ctx: Context) -> None:
+    def __init__(self, handle: ImageHandle, ctx: Context, place: Place) -> None:
         self.handle = handle
         self.ctx = ctx
+        self.place = place
         self.job_id = handle.job_id
         self.image_id = handle.image_id
         self.doubtful = handle.doubtful
@@ -66,19 +70,31 @@ class _Watch:
         """Our job, if it ended in "already used": the image is another attempt's."""
         self._refused_at = handle.since
         self._looks = 0
+        self._source_looked_at = handle.since
 
     async def look(self) -> _Seen | None:
         """One look; trouble that passes by itself is no news, so it answers None."""
-        self._looks += 1
         try:
-            await self._look_at_the_source()
-            job = await self._job()
-            ask_image = job is None or job.status not in {"INIT", "RUNNING"} or self._looks % _ASK_THE_IMAGE_TOO == 0
-            image = await self._image() if ask_image else None
+            listed = await self.place.look()
+            under_way = listed is not None and listed.status in IMAGE.pending
+            if not under_way or self.ctx.clock.now() >= self._source_looked_at + _LOOK_AT_THE_SOURCE_AGAIN:
+                await self._look_at_the_source()
+            return _Seen(job=None, image=listed) if under_way else await self._ask(listed)
         except CloudError as error:
             if passes(error):
                 return None
             raise
+
+    async def _ask(self, listed: Image | None) -> _Seen | None:
+        """What no list tells: whether the job agrees that the image is active, why it failed, and where an unlisted one is."""
+        self._looks += 1
+        job = await self._job()
+        if listed is not None and self.image_id in {None, listed.id}:
+            image: Image | None = listed
+        elif job is None or job.status not in {"INIT", "RUNNING"} or self._looks % _ASK_THE_IMAGE_TOO == 0:
+            image = await self._image()
+        else:
+            image = None
         if self.refused and image is None and self.ctx.clock.now() >= self._refused_at + self.ctx.settings.settle.image:
             # Used, and still no image to be seen: it is not in this project, and waiting shows nothing.
             job = self.refused
@@ -114,6 +130,7 @@ class _Watch:
 
     async def _look_at_the_source(self) -> None:
         handle = self.handle
+        self._source_looked_at = self.ctx.clock.now()
         if not (handle.source_stopped and handle.source_id) or self.doubtful:
             return
         server = await self.ctx.cloud.servers.find(handle.source_id)
@@ -132,37 +149,39 @@ async def await_image(handle: ImageHandle, ctx: Context, *, deadline: datetime |
     resume) when the deadline passes, UnknownState for a state that no table knows.
     """
     deadline = deadline or ctx.deadline(timedelta(hours=2))
-    watch = _Watch(handle, ctx)
     if handle.image_id is None or handle.adopted is False:
         ctx.tell(f"waiting for image {handle.name!r} {until(deadline)}")
-    seen, good = await wait(
-        watch.look,
-        state=lambda seen: seen.state,
-        states=_MAKING,
-        what=f"The image {handle.name!r}",
-        deadline=deadline,
-        pace=Pace(handle.usual_seconds),
-        clock=ctx.clock,
-        since=handle.since,
-        handle=_ids(handle),
-        tell=lambda seen, elapsed: ctx.tell(_line(handle, seen, elapsed)),
-        progress=lambda seen: seen.job.progress if seen.job else None,
-        look_first=handle.image_id is not None or handle.adopted is not False,
-    )
+    with ctx.watch.image(handle.backup.id, image_id=handle.image_id, ignore=handle.dead) as place:
+        making = _Making(handle, ctx, place)
+        seen, good = await wait(
+            making.look,
+            rest=place.rest,
+            state=lambda seen: seen.state,
+            states=_MAKING,
+            what=f"The image {handle.name!r}",
+            deadline=deadline,
+            pace=Pace(handle.usual_seconds),
+            clock=ctx.clock,
+            since=handle.since,
+            handle=_ids(handle),
+            tell=lambda seen, elapsed: ctx.tell(_line(handle, seen, elapsed)),
+            progress=lambda seen: seen.job.progress if seen.job else None,
+            look_first=handle.image_id is not None or handle.adopted is not False,
+        )
     image = seen.image
     if not good or image is None:
         failure = _failure(handle, seen)
         await _note(ctx, handle, state="failed", code=failure.cloud_code, reason=failure.reason)
         raise failure
-    if watch.doubtful:
-        await _mark_doubtful(image, watch.doubtful, handle, ctx)
-    await _note(ctx, handle, state="done", image_id=image.id, job_id=watch.job_id)
+    if making.doubtful:
+        await _mark_doubtful(image, making.doubtful, handle, ctx)
+    await _note(ctx, handle, state="done", image_id=image.id, job_id=making.job_id)
     ours = SOURCE_TAG in image.tags
     return FinishedImage(
         image=image,
-        adopted=handle.adopted if not watch.refused else True if ours else "foreign",
-        job_id=None if watch.refused else handle.job_id,
-        doubtful=watch.doubtful or ("marked so by an earlier run" if DOUBTFUL_TAG in image.tags else None),
+        adopted=handle.adopted if not making.refused else True if ours else "foreign",
+        job_id=None if making.refused else handle.job_id,
+        doubtful=making.doubtful or ("marked so by an earlier run" if DOUBTFUL_TAG in image.tags else None),
     )
 
 

@@ -9,6 +9,7 @@ from backup_to_image.clock import Clock
 from backup_to_image.journal import Journal
 from backup_to_image.otc import Cloud
 from backup_to_image.settings import Settings
+from backup_to_image.steps.watcher import Watcher
 
 __all__ = ["Context", "minutes"]
 
@@ -17,6 +18,7 @@ class Context:
     """One project of one cloud, and what we know and remember about it.
 
     `tell` takes one line for people: what changed, to what, and until when it is waited for. It is called on changes only.
+    `watch` answers all waits for images.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Context:
         self.run_id = run_id
         """The flow run that this is part of, where it is part of one: orders in the journal name it."""
         self._tell = tell
+        self.watch = Watcher(cloud, tell=self.tell)
 
     @property
     def clock(self) -> Clock:
