@@ -19,6 +19,7 @@ from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.pipeline import Log, deliver
 from backup_to_image.steps.share import shared_with
 from tasks.backups import check_backup, validate_backup
+from tasks.cancelled import report_cancelled
 from tasks.images import await_image, share_image, start_image
 from tasks.policy import check_starts
 from tasks.report import checked, delivered, failed
@@ -27,7 +28,12 @@ from tasks.servers import launch_server
 __all__ = ["image_from_backup"]
 
 
-@flow(name="image-from-backup", flow_run_name="image of {order.backup_id}", persist_result=False)
+@flow(
+    name="image-from-backup",
+    flow_run_name="image of {order.backup_id}",
+    persist_result=False,
+    on_cancellation=[report_cancelled],
+)
 async def image_from_backup(order: OrderForm, project: OtcProject) -> State[Any]:
     """Turn one server backup into a full-ECS image, share it and launch a server from it where the order says so.
 

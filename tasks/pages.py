@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC
 
 from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
 from backup_to_image.form import RunResult
 from backup_to_image.model import Delivery, Report
+from backup_to_image.steps.leftovers import Leftovers
 from backup_to_image.steps.reconcile import Reconciled
 
 __all__ = [
     "checks_page",
+    "leftover_lines",
     "log_lines",
     "orders_page",
     "orders_sentence",
@@ -29,11 +32,14 @@ _TITLES = {
     "failed": "Failed",
     "partly": "Partly done",
 }
+_KINDS = {"job": "image job", "member": "shared with"}
 _ORDER = {"refused": 0, "warned": 1, "passed": 2, "unknowable": 2}
 
 
 def title(result: RunResult) -> str:
     """What came of the run, in a few words."""
+    if result.leftovers:
+        return "Cancelled; this is in the cloud" if result.leftovers.made else "Cancelled, nothing was made"
     return _TITLES.get(result.outcome or "", "Checked, nothing speaks against it")
 
 
@@ -80,6 +86,16 @@ def log_lines(error: B2iError) -> list[str]:
     return lines
 
 
+def leftover_lines(result: RunResult, left: Leftovers) -> list[str]:
+    """What a cancelled run has in the cloud, for the log: a line per thing, then what to do."""
+    things = [" ".join(filter(None, (_KINDS.get(one.kind, one.kind), one.name, one.id, one.status))) for one in left.made]
+    lines = [f"In the cloud: {'; '.join(things)}."] if things else []
+    lines += [f"Not to be seen: {what}: {why}" for what, why in left.unread.items()]
+    if result.error:
+        lines = [result.error.message, *lines] + ([f"What to do: {result.error.action}"] if result.error.action else [])
+    return lines
+
+
 def result_page(result: RunResult) -> str:
     """What came of the run, on a page."""
     parts = [f"# {title(result)}"]
@@ -88,7 +104,9 @@ def result_page(result: RunResult) -> str:
         if result.error.action:
             parts.append(f"**What to do:** {result.error.action}")
         parts.append(f"Waiting helps: {'yes' if result.error.retryable else 'no'}. Code: `{result.error.code}`")
-    if result.handle:
+    if result.leftovers:
+        parts += _leftover_parts(result.leftovers)
+    elif result.handle:
         parts.append("Still at work:\n\n" + "\n".join(f"* {kind} `{ident}`" for kind, ident in result.handle.items()))
     if result.delivery:
         parts += _delivery_parts(result.delivery)
@@ -135,6 +153,30 @@ def orders_page(orders: tuple[Reconciled, ...], started: tuple[str, ...]) -> str
             rows.append(f"| {order.verb} {_cell(order.subject)} | {order.since:%Y-%m-%d %H:%M} | {outcome} | {_cell(words)} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)
+
+
+def _leftover_parts(left: Leftovers) -> list[str]:
+    rows = ["| | | The cloud says | Made at (UTC) |", "|---|---|---|---|"]
+    for one in left.things:
+        what = " ".join(filter(None, (_cell(one.name), f"`{one.id}`" if one.id else "")))
+        status = _normal(one.status) if one.kind == "image" else one.status
+        made = f"{one.made_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if one.made_at else ""
+        rows.append(f"| {_KINDS.get(one.kind, one.kind)} | {what} | {_cell(status)} | {made} |")
+    parts = [f"As the cloud said at {left.seen_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC:", "\n".join(rows)]
+    if left.unread:
+        parts.append("Not to be seen:\n\n" + "\n".join(f"* {what}: {why}" for what, why in left.unread.items()))
+    if left.made:
+        parts.append(f"From a terminal: `b2i create {left.handle['backup']}`.")
+        parts.append(_rid_of(left))
+    return parts
+
+
+def _rid_of(left: Leftovers) -> str:
+    """How to be rid of what the order made: by hand, since whoever cancels may still want it."""
+    launch = left.handle.get("launch")
+    ways = [f"`b2i teardown {launch}` removes the servers with their disks"] if launch else []
+    ways.append("once the image is Normal, delete it in the console, which frees its backup for another one")
+    return f"**If it is not wanted:** {'; then '.join(ways)}. What is older than this run was there before."
 
 
 def _delivery_parts(delivery: Delivery) -> list[str]:

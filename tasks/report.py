@@ -6,12 +6,13 @@ A refusal is an answer and no accident, so it ends in a state with a message and
 from __future__ import annotations
 
 from typing import Any, cast
+from uuid import UUID
 
 from prefect import get_run_logger, task
-from prefect.artifacts import Artifact, acreate_markdown_artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed
 
 from backup_to_image.errors import B2iError, Refused, StillRunning
@@ -21,11 +22,11 @@ from tasks import pages
 from tasks.events import image_refused
 from tasks.policy import NO_RETRY
 
-__all__ = ["checked", "delivered", "failed", "publish_report"]
+__all__ = ["checked", "delivered", "failed", "publish", "publish_report"]
 
 REPORT_KEY = "image-from-backup"
 CHECKS_KEY = "image-from-backup-checks"
-_OUTCOMES = {"made", "adopted", "refused", "still-running", "failed", "partly", "checked"}
+_OUTCOMES = {"made", "adopted", "refused", "still-running", "failed", "partly", "checked", "cancelled"}
 
 
 @task(name="publish report", task_run_name="publish report", **NO_RETRY)
@@ -34,15 +35,25 @@ async def publish_report(result: RunResult) -> None:
 
     Keys are the same in each run, so that the UI shows their history.
     """
-    title = pages.title(result)
-    await acreate_markdown_artifact(pages.result_page(result), key=REPORT_KEY, description=title)
+    run_id, tags = cast("str | None", flow_run.id), cast("list[str]", flow_run.tags or [])
+    if run_id is not None:
+        await publish(result, UUID(run_id), tags, task_run_id=UUID(str(task_run.id)))
+
+
+async def publish(result: RunResult, run_id: UUID, tags: list[str], *, task_run_id: UUID | None = None) -> None:
+    """The same from outside of the run, such as from a hook."""
+    left = [("markdown", REPORT_KEY, pages.title(result), pages.result_page(result))]
     if result.report:
-        checks = pages.checks_page(result.report)
-        await acreate_markdown_artifact(checks, key=CHECKS_KEY, description=pages.verdict(result.report))
-    await Artifact(
-        type="json", key=RESULT_KEY, description="The same for programs", data=result.model_dump(mode="json", exclude_none=True)
-    ).acreate()
-    await _tag((result.outcome or "checked").replace("_", "-"))
+        left.append(("markdown", CHECKS_KEY, pages.verdict(result.report), pages.checks_page(result.report)))
+    left.append(("json", RESULT_KEY, "The same for programs", result.model_dump_json(exclude_none=True)))
+    outcome = "cancelled" if result.leftovers else (result.outcome or "checked").replace("_", "-")
+    async with get_client() as client:
+        for kind, key, description, data in left:
+            artifact = ArtifactCreate(
+                type=kind, key=key, description=description, data=data, flow_run_id=run_id, task_run_id=task_run_id
+            )
+            await client.create_artifact(artifact)
+        await client.update_flow_run(run_id, tags=[*(tag for tag in tags if tag not in _OUTCOMES), outcome])
 
 
 async def delivered(delivery: Delivery) -> State[Delivery]:
@@ -76,12 +87,3 @@ def _state_name(error: B2iError) -> str:
     if isinstance(error, StillRunning):
         return "StillRunning"
     return {3: "Refused", 5: "PartlyDone"}.get(error.exit_code, "Failed")
-
-
-async def _tag(outcome: str) -> None:
-    run_id, tags = cast("str | None", flow_run.id), cast("list[str]", flow_run.tags or [])
-    if run_id is None:
-        return
-    others = [tag for tag in tags if tag not in _OUTCOMES]
-    async with get_client() as client:
-        await client.update_flow_run(run_id, tags=[*others, outcome])  # pyright: ignore[reportArgumentType] - text is taken as well as a UUID

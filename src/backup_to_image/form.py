@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
 from backup_to_image.model import Delivery, ImageOrder, LaunchOrder, Outcome, Report, Value
 from backup_to_image.settings import Settings
+from backup_to_image.steps.leftovers import Leftovers
 from backup_to_image.yamlfile import load_file
 
 __all__ = ["RESULT_KEY", "OrderForm", "RunError", "RunResult", "launch_order"]
@@ -162,15 +163,19 @@ class RunResult(Value):
     error: RunError | None = None
     handle: dict[str, str] = {}
     """What is still at work in the cloud, by kind: backup, job, image, server, launch."""
+    leftovers: Leftovers | None = None
+    """Of a cancelled run: all that its order had in the cloud when it stopped."""
 
     @classmethod
-    def of(cls, came: Delivery | Report | B2iError) -> Self:
-        """The result of a delivery, of a check that made nothing, or of an error."""
+    def of(cls, came: Delivery | Report | B2iError | Leftovers) -> Self:
+        """The result of a delivery, of a check that made nothing, of an error, or of a run that was cancelled."""
         if isinstance(came, Delivery):
             partly = came.outcome == "partly"
             return cls(exit_code=5 if partly else 0, outcome=came.outcome, delivery=came, report=came.report)
         if isinstance(came, Report):
             return cls(exit_code=0, outcome=None, report=came)
+        if isinstance(came, Leftovers):
+            return cls._of_cancelled(came)
         error = RunError(code=came.code, message=came.message, action=came.action, retryable=came.retryable)
         delivery = came.delivery if isinstance(came, PartlyDone) else None
         return cls(
@@ -181,6 +186,20 @@ class RunResult(Value):
             error=error,
             handle=came.handle if isinstance(came, StillRunning) else {},
         )
+
+    @classmethod
+    def _of_cancelled(cls, left: Leftovers) -> Self:
+        """Nobody waits any more and the cloud works on: as after a deadline, the same order resumes."""
+        at_work = bool(left.made or left.unread)
+        error = RunError(
+            code="b2i.cancelled",
+            message="The run was cancelled. "
+            + ("What the cloud was asked to make, it goes on making." if at_work else "The cloud was asked for nothing."),
+            action="Retry the run, or give the same order again: it adopts what is there and goes on." if at_work else "",
+            retryable=at_work,
+        )
+        outcome: Outcome = "still_running" if at_work else "failed"
+        return cls(exit_code=4 if at_work else 1, outcome=outcome, error=error, handle=left.handle, leftovers=left)
 
 
 def _outcome(error: B2iError) -> Outcome:

@@ -21,6 +21,14 @@ from backup_to_image.blocks import OtcProject
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
 from backup_to_image.otc import Cloud
+from tests.support.house import House, open_house
+
+
+@pytest.fixture(scope="session")  # made once, whatever runs in between
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """For tests of the xdist group `house`: one server serves them all. Who stops one of its processes starts another."""
+    with open_house(tmp_path_factory.mktemp("house")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

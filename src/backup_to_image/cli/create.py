@@ -69,6 +69,7 @@ def command(
         raise click.UsageError("--server and --newest go together.")
 
     async def work(output: Output) -> int:
+        from backup_to_image.steps.leftovers import look_for_leftovers
         from backup_to_image.steps.pipeline import image_from_backup
         from backup_to_image.steps.select import newest_backup
 
@@ -96,7 +97,8 @@ def command(
                 from backup_to_image.cli.validate import show_check
 
                 return await show_check(wanted, ctx, output)
-            delivery = await image_from_backup(wanted, ctx, after_failure=after_failure)
+            async with output.naming_what_is_left(lambda: look_for_leftovers(wanted, ctx)):
+                delivery = await image_from_backup(wanted, ctx, after_failure=after_failure)
             output.result(delivery_json(delivery))
             show_delivery(output, delivery)
             if delivery.launch is None:

@@ -53,6 +53,7 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
 
     async def work(output: Output) -> int:
         from backup_to_image.steps.launch import check_launch, launch_server
+        from backup_to_image.steps.leftovers import look_for_servers
 
         order = launch_file(spec)
         async with connected(options, output, cloud_name=order.cloud) as ctx:
@@ -64,7 +65,8 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
                 )
                 output.show(*plan_lines(plan))
                 return 0 if plan.ok else 3
-            delivery = await launch_server(found, order, ctx, another=another, patience=timeout)
+            async with output.naming_what_is_left(lambda: look_for_servers(found, order, ctx)):
+                delivery = await launch_server(found, order, ctx, another=another, patience=timeout)
             output.result(launch_json(delivery))
             show_launch(output, delivery)
             return 5 if delivery.outcome == "partly" else 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import shlex
 import sys
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +19,14 @@ from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, 
 from backup_to_image.model import Delivery, LaunchDelivery, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+
+    from backup_to_image.steps.leftovers import Leftovers
 
 __all__ = ["Output", "delivery_json", "launch_json"]
 
+_LOOK_BACK = 10.0
+"""Seconds for the look at what is left: somebody has pressed Ctrl-C and waits."""
 _VERDICTS = {
     "passed": "[green]passed[/]",
     "refused": "[bold red]refused[/]",
@@ -33,6 +40,8 @@ class Output:
 
     def __init__(self, *, json: bool, quiet: bool, blank: dict[str, Any], words: tuple[str, ...] = ()) -> None:
         self.words = words
+        self.left: Leftovers | None = None
+        """What the cloud has of an order that was stopped."""
         self.as_json = json
         self.quiet = quiet
         self.blank = blank
@@ -105,6 +114,18 @@ class Output:
         words = self.words if not option or option in self.words else (*self.words, option)
         return f"{'Go on with' if at_once else 'When that is mended'}: `{shlex.join(('b2i', *words))}`."
 
+    @asynccontextmanager
+    async def naming_what_is_left(self, look: Callable[[], Awaitable[Leftovers]]) -> AsyncGenerator[None]:
+        """Look at what the cloud has of an order when a signal stops it; a second signal stops the look."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.err.print("[dim]stopping; looking at what the cloud has of it ...[/]")
+            with contextlib.suppress(B2iError, TimeoutError):
+                async with asyncio.timeout(_LOOK_BACK):
+                    self.left = await look()
+            raise
+
     def interrupted(self, signal_name: str) -> None:
         """Say what a stop leaves behind: nothing is undone, the next run adopts it."""
         message = f"Stopped by {signal_name}. What the cloud was asked to make, it goes on making."
@@ -112,9 +133,13 @@ class Output:
         content: dict[str, Any] = {"error": {"code": "b2i.interrupted", "message": message, "action": action, "retryable": True}}
         if "outcome" in self.blank:
             content["outcome"] = "still_running"
+        if self.left:
+            content |= {f"{kind}_id": ident for kind, ident in self.left.handle.items() if f"{kind}_id" in self.blank}
         self.result(content)
         if not self.as_json:
-            self.err.print(f"[yellow]{message} {action}[/]")
+            for one in self.left.things if self.left else ():
+                self.err.print(f"  {one.kind} {' '.join(word for word in (one.name, one.id, one.status) if word)}", markup=False)
+            self.err.print(f"[yellow]{message}[/] {escape(action)}")
 
 
 def report_table(report: Report) -> Table:

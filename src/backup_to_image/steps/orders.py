@@ -20,7 +20,7 @@ from backup_to_image.journal import JournalError, Record
 from backup_to_image.model import LaunchOrder, Value
 from backup_to_image.steps.context import Context, until
 
-__all__ = ["OpenOrder", "OrderedImage", "OrderedLaunch", "OrderedTeardown", "close", "open_orders", "ordered"]
+__all__ = ["OpenOrder", "OrderedImage", "OrderedLaunch", "OrderedTeardown", "close", "open_orders", "ordered", "stop_orders_of"]
 
 ORDER = "order"
 _ORDERED, _SECONDS, _RUN = "ordered", "patience_seconds", "run"
@@ -156,6 +156,13 @@ async def open_orders(ctx: Context) -> list[OpenOrder]:
     """The orders of this project that have not ended, the oldest first. Raises JournalError."""
     found = [OpenOrder.of(record) for record in await ctx.journal.records(ORDER) if record.project_id == ctx.project_id]
     return sorted((order for order in found if order is not None), key=lambda order: order.since)
+
+
+async def stop_orders_of(run_id: str, ctx: Context) -> None:
+    """Mark the orders of a cancelled run: whoever cancelled it wants nobody to go on with them unasked. Raises JournalError."""
+    for order in await open_orders(ctx):
+        if order.run_id == run_id:
+            await close(order.record, ctx, state="stopped")
 
 
 def _cut_off(before: Record, record: Record) -> bool:

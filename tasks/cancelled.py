@@ -1,0 +1,55 @@
+"""What a cancelled run leaves behind it: a report of what its order has in the cloud.
+
+Cancelling ends the run's process wherever it is, and the cloud works on. So the report is made after that, by a hook in a process
+of its own, which knows nothing but the order and asks the cloud. A run that ends in any other way, as together with its worker,
+is not cancelled and gets no such report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+
+from backup_to_image.blocks import OtcProject
+from backup_to_image.errors import B2iError
+from backup_to_image.form import OrderForm, RunResult
+from backup_to_image.steps.leftovers import Leftover, Leftovers, look_for_leftovers
+from backup_to_image.steps.orders import stop_orders_of
+from tasks import pages
+from tasks.report import publish
+
+__all__ = ["look_behind", "report_cancelled"]
+
+_PATIENCE = 30.0
+"""A person waits for the run to be shown as cancelled."""
+
+
+async def report_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
+    """Name what the cancelled order has in the cloud, in the run's log and on its page, and what to do with it."""
+    given = flow.validate_parameters(flow_run.parameters)
+    left = await look_behind(cast("OrderForm", given["order"]), cast("OtcProject", given["project"]), run_id=str(flow_run.id))
+    result = RunResult.of(left)
+    logger = flow_run_logger(flow_run, flow)
+    for line in pages.leftover_lines(result, left):
+        logger.warning(line)
+    await publish(result, flow_run.id, flow_run.tags)
+
+
+async def look_behind(form: OrderForm, project: OtcProject, *, run_id: str) -> Leftovers:
+    """What the order has in the cloud; where the cloud does not tell in time, the order alone and the reason.
+
+    The order itself is marked as stopped, so that no reconciler goes on with it.
+    """
+    try:
+        async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
+            await stop_orders_of(run_id, ctx)
+            return await look_for_leftovers(form.order(ctx.settings), ctx)
+    except (B2iError, TimeoutError) as error:
+        why = error.message if isinstance(error, B2iError) else f"no answer within {_PATIENCE:.0f} s"
+        backup = Leftover(kind="backup", id=form.backup_id)
+        return Leftovers(things=(backup,), seen_at=datetime.now(UTC), unread={"the cloud": why})

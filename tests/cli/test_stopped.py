@@ -1,0 +1,84 @@
+"""Ctrl-C and SIGTERM: what is left in the cloud is named, nothing is undone, and the same command goes on."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.region import Region
+
+
+@pytest.fixture
+def region(tmp_path: Path) -> Iterator[Region]:
+    made = Region(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def backup(region: Region) -> str:
+    found: str = region.account["backups"]["available"][0]
+    return found
+
+
+def stop_at(region: Region, operation: str, number: signal.Signals) -> None:
+    """Somebody sends this process a signal when it asks for that, once."""
+
+    def stop(asked: Any) -> None:
+        if asked.operation == operation:
+            region.watchers.remove(stop)
+            os.kill(os.getpid(), number)
+
+    region.watchers.append(stop)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_order_names_the_job_and_the_image_and_the_next_run_adopts_them(
+    region: Region, backup: str, number: signal.Signals, code: int
+) -> None:
+    stop_at(region, "getImsJob", number)
+    ended = region.b2i("create", backup)
+    (image,) = region.images_of(backup)
+    (job,) = region.things("ims-job", job_type="imsCreateWholeImageByBackupJob")
+    assert (ended.code, ended.told["outcome"], ended.error["code"]) == (code, "still_running", "b2i.interrupted")
+    assert (ended.told["backup_id"], ended.told["job_id"], ended.told["image_id"]) == (backup, job["id"], image["id"])
+    assert f"`b2i --cloud shop --json create {backup}`" in ended.error["action"]
+    again = region.b2i("create", backup)
+    assert (again.code, again.told["image_id"]) == (0, image["id"])
+    assert len(region.sent("createWholeImage")) == 1
+
+
+def test_on_a_terminal_every_thing_that_is_left_has_a_line(region: Region, backup: str) -> None:
+    stop_at(region, "getImsJob", signal.SIGINT)
+    ended = region.b2i("create", backup, json=False)
+    (image,) = region.images_of(backup)
+    assert ended.code == 130
+    assert any(image["id"] in line and "saving" in line for line in ended.err.splitlines())
+
+
+def test_a_stopped_launch_names_its_server(region: Region, backup: str) -> None:
+    image = region.b2i("create", backup).told["image_id"]
+    region.emulator.switches["building_server"] = "shown"
+    stop_at(region, "getEcsJob", signal.SIGINT)
+    ended = region.b2i("launch", image, "--spec", region.write_launch())
+    (server,) = region.launched()
+    assert (ended.code, ended.told["server_id"], ended.told["launch_id"]) == (130, server["id"], server["tags"]["b2i-launch"])
+
+
+def test_a_cloud_that_is_silent_does_not_hold_up_the_stop(region: Region, backup: str) -> None:
+    stop_at(region, "getImsJob", signal.SIGINT)
+    region.arm("reset-before", operation=["getBackup", "listCloudImages", "getImage"], skip=3, times=None)
+    ended = region.b2i("create", backup)
+    assert (ended.code, ended.error["code"]) == (130, "b2i.interrupted")
+
+
+def test_an_order_that_a_person_stopped_is_told_by_the_reconciler_and_not_gone_on_with(region: Region, backup: str) -> None:
+    stop_at(region, "getImsJob", signal.SIGINT)
+    region.b2i("create", backup, "--share-with", "dr")
+    region.clock.advance(3600)
+    (told,) = region.b2i("reconcile").told["orders"]
+    assert (told["outcome"], told["subject"]) == ("stopped", backup)
+    assert region.sent("batchAddImageMembers") == []

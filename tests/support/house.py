@@ -1,0 +1,319 @@
+"""A Prefect server, a worker and an emulated cloud, each a process of its own, as on a real installation."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from backup_to_image.cli.demo import write_files
+from backup_to_image.form import RESULT_KEY
+from tests.support.served import Served
+
+__all__ = ["BIN", "DEPLOYMENT", "ROOT", "House", "kill_family", "open_house", "patience", "processes_of"]
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+DEPLOYMENT = "image-from-backup/on-demand"
+ENDS = {"Completed", "Failed", "Refused", "StillRunning", "PartlyDone", "Cancelled", "Crashed"}
+_SPEED = 30.0
+
+
+class House:
+    """One of each, and what a person does with them: order, look, cancel, retry, stop, kill."""
+
+    def __init__(self, folder: Path, processes: ExitStack) -> None:
+        self.folder = folder
+        self._processes = processes
+        self.api = f"http://127.0.0.1:{free_port()}/api"
+        self.environ = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "B2I_"))} | {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        }
+        self.http = processes.enter_context(httpx.Client(base_url=self.api, trust_env=False, timeout=30))
+        (folder / "cloud").mkdir()
+        self.cloud = processes.enter_context(Served(folder / "cloud", _SPEED))
+        self.account = self.cloud.account
+        self.files = write_files(self.account, folder)
+        settings = yaml.safe_load(self.files["settings"].read_text()) | {"settle": {"image": "3s", "server": "4s"}}
+        self.files["settings"].write_text(yaml.safe_dump(settings))
+        self._spare = iter(self._unused_backups())
+        self._numbers = 0
+        self.server: subprocess.Popen[bytes]
+        self.worker: subprocess.Popen[bytes]
+
+    # -- its processes --------------------------------------------------------------------------------------------------
+
+    def start(self, name: str, *command: str, cwd: Path | None = None, **more: str) -> subprocess.Popen[bytes]:
+        log = (self.folder / f"{name}.log").open("ab")
+        self._processes.callback(log.close)
+        started = subprocess.Popen(
+            [str(BIN / command[0]), *command[1:]],
+            cwd=cwd or self.folder,
+            env=self.environ | more,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._processes.callback(stop, started)
+        return started
+
+    def start_server(self) -> None:
+        """Comes back once it answers."""
+        port = str(httpx.URL(self.api).port)
+        self.server = self.start("server", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
+        with patience(150, "the Prefect server") as beats:
+            for _ in beats:
+                try:
+                    if self.http.get("/health").is_success:
+                        break
+                except httpx.HTTPError:
+                    continue
+
+    def start_worker(self, pool: str = "b2i", **more: str) -> None:
+        self._numbers += 1
+        name = f"worker-{self._numbers}"
+        command = ("prefect", "worker", "start", "--pool", pool, "--name", name)
+        self.worker = self.start(name, *command, B2I_CONFIG=str(self.files["settings"]), **more)
+
+    def kill_worker_and_runs(self) -> None:
+        """As when their host dies: nobody is left to report it."""
+        kill_family(self.worker.pid)
+
+    def kill_run(self, run: str) -> None:
+        """As when the memory is full: the run's process is gone, its worker sees it."""
+        for process in processes_of(run):
+            kill(process)
+
+    def signal(self, process: int, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def b2i(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
+        """Exit code, JSON and progress of one command; it knows the Prefect server and nothing else."""
+        done = subprocess.run(
+            [BIN / "b2i", "--json", *arguments], cwd=self.folder, env=self.environ, capture_output=True, text=True, check=False
+        )
+        return done.returncode, json.loads(done.stdout), done.stderr
+
+    def setup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environ = self.environ | {"OS_CLIENT_CONFIG_FILE": str(self.files["clouds"])}
+        command = [sys.executable, "-m", "deployments.setup", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+
+    # -- what a person does in the UI, by the API that the UI asks -------------------------------------------------------
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        answer = self.http.request(method, path, json=body or None)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def order(self, backup: str, *, deployment: str = DEPLOYMENT, **form: Any) -> str:
+        """Run > Custom run; returns the run's id."""
+        found = self.ask("GET", f"/deployments/name/{deployment}")
+        ordered = self.ask(
+            "POST", f"/deployments/{found['id']}/create_flow_run", parameters={"order": {"backup_id": backup} | form}
+        )
+        return str(ordered["id"])
+
+    def newest_run(self, within: float = 30) -> str:
+        """The run that somebody else is about to order."""
+        known = {one["id"] for one in self._runs()}
+        with patience(within, "a new run") as beats:
+            for _ in beats:
+                if new := [one["id"] for one in self._runs() if one["id"] not in known]:
+                    return str(new[0])
+        raise AssertionError
+
+    def _runs(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask("POST", "/flow_runs/filter", sort="EXPECTED_START_TIME_DESC", limit=20)
+        return found
+
+    def run(self, run: str) -> dict[str, Any]:
+        seen = self.ask("GET", f"/flow_runs/{run}")
+        assert isinstance(seen, dict)
+        return seen
+
+    def set_state(self, run: str, state: str, name: str) -> None:
+        """What Cancel, Retry and Change state do."""
+        answer = self.ask("POST", f"/flow_runs/{run}/set_state", state={"type": state, "name": name}, force=state != "CANCELLING")
+        assert answer["status"] == "ACCEPT", answer
+
+    def cancel(self, run: str) -> None:
+        self.set_state(run, "CANCELLING", "Cancelling")
+
+    def retry(self, run: str) -> None:
+        self.set_state(run, "SCHEDULED", "AwaitingRetry")
+
+    def await_state(self, run: str, *names: str, within: float = 90) -> dict[str, Any]:
+        """The run, once its state is one of these (any end, where none is named)."""
+        wanted = set(names) or ENDS
+        with patience(within, f"{run} as {' or '.join(sorted(wanted))}") as beats:
+            for _ in beats:
+                seen = self.run(run)
+                if seen["state_name"] in wanted:
+                    return seen
+                if seen["state_name"] in ENDS - {"Crashed"}:
+                    break
+        pytest.fail(
+            f"the run is {seen['state_name']} ({seen['state']['message']}), not {' or '.join(sorted(wanted))}\n{self.told(run)}"
+        )
+
+    def artifacts(self, run: str) -> dict[str, str]:
+        """The newest of each key."""
+        found = self.ask("POST", "/artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}}, sort="UPDATED_DESC")
+        return {one["key"]: str(one["data"]) for one in sorted(found, key=lambda one: one["created"])}
+
+    def result(self, run: str) -> dict[str, Any]:
+        """What the run left for programs."""
+        found = json.loads(self.artifacts(run)[RESULT_KEY])
+        assert isinstance(found, dict)
+        return found
+
+    def told(self, run: str) -> str:
+        """The run's log."""
+        logs = self.ask("POST", "/logs/filter", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC", limit=200)
+        return "\n".join(one["message"] for one in logs)
+
+    def await_word(self, run: str, word: str, within: float = 60) -> None:
+        """Until the run's log says it."""
+        with patience(within, f"{word!r} in the log of {run}") as beats:
+            for _ in beats:
+                if word in self.told(run):
+                    break
+
+    @contextmanager
+    def without_automations(self) -> Iterator[None]:
+        """Nobody brings a run back meanwhile."""
+        switched = [one["id"] for one in self.ask("POST", "/automations/filter") if one["enabled"]]
+        for one in switched:
+            self.ask("PATCH", f"/automations/{one}", enabled=False)
+        try:
+            yield
+        finally:
+            for one in switched:
+                self.ask("PATCH", f"/automations/{one}", enabled=True)
+
+    # -- its cloud -------------------------------------------------------------------------------------------------------
+
+    def asked(self, operation: str) -> int:
+        """How often the cloud was asked for that."""
+        seen = self.cloud.http.get(f"{self.account['endpoints']['iam']}/_emulator/requests").json()["requests"]
+        return sum(request["operationId"] == operation for request in seen)
+
+    def launch_order(self, name: str) -> str:
+        """A launch order of that name in the worker's directory; returns the file's name."""
+        order = yaml.safe_load(self.files["launch"].read_text()) | {"name": name, "probes": []}
+        (self.files["launch"].parent / f"{name}.yaml").write_text(yaml.safe_dump(order))
+        return f"{name}.yaml"
+
+    def backup(self) -> str:
+        """One that no test has used yet and that nothing speaks against."""
+        return next(self._spare)
+
+    def _unused_backups(self) -> list[str]:
+        listed = self.cloud.get("cbr", "/v3/{project}/backups", resource_type="OS::Nova::Server", status="available")["backups"]
+        return [
+            one["id"]
+            for one in listed
+            if one["resource_name"].startswith(("shop-lb", "shop-web-0", "shop-app", "shop-queue", "shop-search", "shop-mail"))
+            and not one["extend_info"].get("os_images_data")
+            and one["extend_info"].get("contain_system_disk", True)
+            and one["name"].startswith("autobk")
+            and one["id"] not in self.account["backups"]["available"]
+        ]
+
+
+def processes_of(run: str) -> list[int]:
+    """The processes that work on a run: Prefect names it in their environment."""
+    mark = f"PREFECT__FLOW_RUN_ID={run}".encode()
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if mark in _content(path)]
+
+
+def kill_family(root: int) -> None:
+    family = {root}
+    parents = {int(stat.parent.name): _parent(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    for process in family:
+        kill(process)
+
+
+def kill(process: int) -> None:
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _parent(stat: Path) -> int:
+    words = _content(stat).decode(errors="replace").rpartition(")")[2].split()
+    return int(words[1]) if words else 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found: int = probe.getsockname()[1]
+        return found
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def patience(seconds: float, what: str) -> Iterator[Iterator[int]]:
+    """Beats of a fifth of a second until the deadline, which is a failure that says what was waited for."""
+    deadline = time.monotonic() + seconds
+
+    def beats() -> Iterator[int]:
+        beat = 0
+        while time.monotonic() < deadline:
+            yield (beat := beat + 1)
+            time.sleep(0.2)
+        pytest.fail(f"{what}: not within {seconds:.0f} s")
+
+    yield beats()
+
+
+@contextmanager
+def open_house(folder: Path) -> Iterator[House]:
+    """A house with everything set up and one worker."""
+    with ExitStack() as processes:
+        house = House(folder, processes)
+        house.start_server()
+        made = house.setup()
+        assert made.returncode == 0, made.stdout + made.stderr
+        house.start_worker()
+        yield house
