@@ -53,7 +53,7 @@ async def image_from_backup(order: OrderForm, project: OtcProject) -> State[Any]
                 return await checked(await check_backup(wanted, ctx))
             return await delivered(await _make(wanted, ctx, after_failure=order.after_failure))
     except B2iError as error:
-        return await failed(error)
+        return await failed(error, order.backup_id)
 
 
 async def _make(order: ImageOrder, ctx: Context, *, after_failure: bool) -> Delivery:

@@ -12,8 +12,7 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from tasks.orders import look_after_orders, reconciled
-from tasks.report import failed
+from tasks.orders import look_after_orders, not_reconciled, reconciled
 from tasks.runs import runs_at_work, start_again
 
 __all__ = ["reconcile"]
@@ -34,4 +33,4 @@ async def reconcile(project: OtcProject) -> State[Any]:
             orders = await look_after_orders(ctx, busy=await runs_at_work())
             return await reconciled(orders, started=await start_again(orders))
     except B2iError as error:
-        return await failed(error)
+        return await not_reconciled(error)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
+from backup_to_image.errors import B2iError
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.reconcile import Reconciled
 from backup_to_image.steps.reconcile import reconcile as finish_what_was_begun
@@ -16,7 +18,7 @@ from tasks import pages
 from tasks.events import order_told
 from tasks.policy import RETRY
 
-__all__ = ["look_after_orders", "reconciled"]
+__all__ = ["look_after_orders", "not_reconciled", "reconciled"]
 
 OPEN_ORDERS_KEY = "open-orders"
 
@@ -36,3 +38,13 @@ async def reconciled(orders: tuple[Reconciled, ...], started: tuple[str, ...]) -
     words = pages.orders_sentence(orders, started)
     await acreate_markdown_artifact(pages.orders_page(orders, started), key=OPEN_ORDERS_KEY, description=words)
     return Completed(message=words, data=orders)
+
+
+async def not_reconciled(error: B2iError) -> State[Any]:
+    """The run's end when the orders could not even be read, or nobody was let in."""
+    logger = get_run_logger()
+    for line in pages.log_lines(error):
+        logger.warning(line)
+    words = pages.paragraph(error)
+    await acreate_markdown_artifact(f"# Not looked at\n\n{words}", key=OPEN_ORDERS_KEY, description="Not looked at")
+    return Failed(message=words)

@@ -13,6 +13,7 @@ from backup_to_image.steps.reconcile import Reconciled
 
 __all__ = [
     "checks_page",
+    "go_on",
     "leftover_lines",
     "log_lines",
     "orders_page",
@@ -66,24 +67,36 @@ def sentence(delivery: Delivery) -> str:
     return "; ".join(words) + "."
 
 
-def paragraph(error: B2iError) -> str:
-    """An error as one paragraph: the UI shows a state's message without line breaks."""
-    return " ".join(f"{error.message} {error.action}".split())
+def go_on(error: B2iError, backup: str) -> str:
+    """How to go on after such an end: in the run's menu, and from a terminal; nothing where the form is what is wrong."""
+    if isinstance(error, UsageError):
+        return ""
+    command = " ".join(filter(None, ("b2i create", backup, error.option)))
+    if error.option:
+        return f"When that is mended: Copy to new run with Next attempt ticked, or `{command}`."
+    now = error.retryable or isinstance(error, StillRunning | PartlyDone)
+    return f"{'Go on with' if now else 'When that is mended:'} Retry in this run's menu, or `{command}`."
 
 
-def log_lines(error: B2iError) -> list[str]:
-    """An error for the log: a line per reason, then what to do."""
+def paragraph(error: B2iError, on: str = "") -> str:
+    """An error as one paragraph: the UI shows a state's message without line breaks. `on`: how to go on."""
+    helps = "" if isinstance(error, UsageError) else f"Waiting helps: {_yes(error.retryable)}."
+    return " ".join(f"{error.message} {error.action} {helps} {on}".split())
+
+
+def log_lines(error: B2iError, on: str = "") -> list[str]:
+    """An error for the log: a line per reason, then what to do, whether waiting helps, and how to go on."""
     if isinstance(error, Refused):
         lines = [f"refused, {check.rule}: {check.why}. {check.action}".strip() for check in error.report.refusals]
-        return [*lines, f"Nothing was made. Waiting helps: {'yes' if error.retryable else 'no'}."]
+        return [*lines, f"Nothing was made. Waiting helps: {_yes(error.retryable)}.", *filter(None, [on])]
     lines = list(error.problems) if isinstance(error, UsageError) else [error.message]
     if isinstance(error, PartlyDone):
         lines.append(f"What exists: {sentence(error.delivery)}")
     if error.action:
         lines.append(f"What to do: {error.action}")
-    if not isinstance(error, StillRunning | UsageError):
-        lines.append(f"Waiting helps: {'yes' if error.retryable else 'no'}.")
-    return lines
+    if not isinstance(error, UsageError):
+        lines.append(f"Waiting helps: {_yes(error.retryable)}.")
+    return [*lines, *filter(None, [on])]
 
 
 def leftover_lines(result: RunResult, left: Leftovers) -> list[str]:
@@ -96,14 +109,16 @@ def leftover_lines(result: RunResult, left: Leftovers) -> list[str]:
     return lines
 
 
-def result_page(result: RunResult) -> str:
-    """What came of the run, on a page."""
+def result_page(result: RunResult, on: str = "") -> str:
+    """What came of the run, on a page. `on`: how to go on."""
     parts = [f"# {title(result)}"]
     if result.error:
         parts.append(result.error.message.replace("\n", "  \n"))
         if result.error.action:
             parts.append(f"**What to do:** {result.error.action}")
-        parts.append(f"Waiting helps: {'yes' if result.error.retryable else 'no'}. Code: `{result.error.code}`")
+        parts.append(f"Waiting helps: {_yes(result.error.retryable)}. Code: `{result.error.code}`")
+    if on:
+        parts.append(f"**{on}**")
     if result.leftovers:
         parts += _leftover_parts(result.leftovers)
     elif result.handle:
@@ -153,6 +168,10 @@ def orders_page(orders: tuple[Reconciled, ...], started: tuple[str, ...]) -> str
             rows.append(f"| {order.verb} {_cell(order.subject)} | {order.since:%Y-%m-%d %H:%M} | {outcome} | {_cell(words)} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)
+
+
+def _yes(helps: bool) -> str:
+    return "yes" if helps else "no"
 
 
 def _leftover_parts(left: Leftovers) -> list[str]:

@@ -30,19 +30,19 @@ _OUTCOMES = {"made", "adopted", "refused", "still-running", "failed", "partly", 
 
 
 @task(name="publish report", task_run_name="publish report", **NO_RETRY)
-async def publish_report(result: RunResult) -> None:
-    """The run's pages (what came of it, every check) and the same as one JSON object; the outcome as a tag of the run.
+async def publish_report(result: RunResult, on: str = "") -> None:
+    """The run's pages (what came of it, how to go on, every check), the same as a JSON object, and the outcome as the run's tag.
 
     Keys are the same in each run, so that the UI shows their history.
     """
     run_id, tags = cast("str | None", flow_run.id), cast("list[str]", flow_run.tags or [])
     if run_id is not None:
-        await publish(result, UUID(run_id), tags, task_run_id=UUID(str(task_run.id)))
+        await publish(result, UUID(run_id), tags, on=on, task_run_id=UUID(str(task_run.id)))
 
 
-async def publish(result: RunResult, run_id: UUID, tags: list[str], *, task_run_id: UUID | None = None) -> None:
+async def publish(result: RunResult, run_id: UUID, tags: list[str], *, on: str = "", task_run_id: UUID | None = None) -> None:
     """The same from outside of the run, such as from a hook."""
-    left = [("markdown", REPORT_KEY, pages.title(result), pages.result_page(result))]
+    left = [("markdown", REPORT_KEY, pages.title(result), pages.result_page(result, on))]
     if result.report:
         left.append(("markdown", CHECKS_KEY, pages.verdict(result.report), pages.checks_page(result.report)))
     left.append(("json", RESULT_KEY, "The same for programs", result.model_dump_json(exclude_none=True)))
@@ -71,15 +71,19 @@ async def checked(report: Report) -> State[Report]:
     return Completed(name="Checked", message=f"Nothing speaks against {report.subject}. Nothing was made.", data=report)
 
 
-async def failed(error: B2iError) -> State[Any]:
-    """The run's end when the order was refused, went wrong or is not finished: every reason, what to do, what exists."""
+async def failed(error: B2iError, backup: str) -> State[Any]:
+    """The run's end when the order of this backup was refused, went wrong or is not finished.
+
+    Every reason, what to do, what exists, whether waiting helps, how to go on.
+    """
+    on = pages.go_on(error, backup)
     logger = get_run_logger()
-    for line in pages.log_lines(error):
+    for line in pages.log_lines(error, on):
         logger.warning(line)
-    await publish_report(RunResult.of(error))
+    await publish_report(RunResult.of(error), on)
     if isinstance(error, Refused):
         image_refused(error)
-    return Failed(name=_state_name(error), message=pages.paragraph(error), data=error)
+    return Failed(name=_state_name(error), message=pages.paragraph(error, on), data=error)
 
 
 def _state_name(error: B2iError) -> str:

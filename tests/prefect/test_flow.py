@@ -133,6 +133,9 @@ async def test_a_wait_that_is_over_ends_as_still_running_and_the_same_order_goes
     late = await run(form, project)
 
     assert (late.name, late.is_failed()) == ("StillRunning", True)
+    on = f"Go on with Retry in this run's menu, or `b2i create {form.backup_id}`."
+    assert (late.message or "").endswith(f"Waiting helps: yes. {on}")
+    assert f"**{on}**" in (await pages(late))["image-from-backup"]
     assert isinstance(await came_of(late), StillRunning)
     result = RunResult.model_validate_json((await pages(late))[RESULT_KEY])
     assert (result.exit_code, result.outcome) == (4, "still_running")
