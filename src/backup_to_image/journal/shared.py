@@ -5,6 +5,7 @@ Every command may be sent again after an answer that was lost: a record is writt
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -30,9 +31,10 @@ __all__ = ["Shared"]
 _SECONDS = 5.0
 """For a connection, and for an answer."""
 _RETRIES = 2
+_ALTOGETHER = 15.0
+"""For a command with everything that it takes: much less than a lease lasts."""
 _CONNECTIONS = 16
 """A night's pipelines share them; whoever finds none free waits for the next."""
-_PATIENCE = 60.0
 _IDLE = 30
 _BATCH = 500
 
@@ -40,6 +42,9 @@ _BATCH = 500
 # A lease without an end was not written by this script, and would never be free.
 _TAKE = """
 local held = redis.pcall('GET', KEYS[1])
+if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE') then
+  return held
+end
 if type(held) == 'string' and held ~= ARGV[3] and redis.call('PTTL', KEYS[1]) >= 0 then
   return held
 end
@@ -51,7 +56,7 @@ return content
 """
 
 _IF_MINE = """
-local known, holder = pcall(cjson.decode, redis.pcall('GET', KEYS[1]))
+local known, holder = pcall(cjson.decode, redis.call('GET', KEYS[1]))
 if not (known and type(holder) == 'table' and holder.nonce == ARGV[1]) then
   return 0
 end
@@ -142,9 +147,10 @@ class Shared:
         return await self._do("EVAL", script, len(keys), *keys, *arguments)
 
     async def _do(self, *command: str | bytes | int) -> Any:
+        run = cast("Callable[..., Awaitable[Any]]", self._client.execute_command)  # pyright: ignore[reportUnknownMemberType] - no types
         with self._told():
-            run = cast("Callable[..., Awaitable[Any]]", self._client.execute_command)  # pyright: ignore[reportUnknownMemberType] - no types
-            return await run(*command)
+            async with asyncio.timeout(_ALTOGETHER):
+                return await run(*command)
 
     async def _info(self, section: str) -> dict[str, Any] | None:
         """What the server tells of itself; None where it does not."""
@@ -191,7 +197,7 @@ def _client(place: SharedPlace) -> Redis:
     return Redis.from_pool(
         BlockingConnectionPool(
             max_connections=_CONNECTIONS,
-            timeout=_PATIENCE,
+            timeout=None,
             socket_timeout=_SECONDS,
             socket_connect_timeout=_SECONDS,
             health_check_interval=_IDLE,
@@ -213,25 +219,26 @@ def _parsed(content: bytes) -> Holder:
         return Holder()
 
 
+_REFUSED = "nobody listens there (connection refused)"
+_CLUSTER = "it is part of a cluster, which a journal cannot lie on: name a server without cluster mode"
 _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.BusyLoadingError, "it is still loading its data; try again in a moment"),
     (exceptions.ReadOnlyError, "it is a replica that cannot be written: name the primary"),
     (exceptions.OutOfMemoryError, "its memory is used up (maxmemory)"),
-    (exceptions.TimeoutError, _SILENT := f"no answer within {_SECONDS:.0f} s"),
+    (exceptions.TimeoutError, _SILENT := f"it does not answer (tried for {_ALTOGETHER:.0f} s)"),
     (TimeoutError, _SILENT),
+    (exceptions.ClusterDownError, _CLUSTER),
+    (exceptions.ClusterCrossSlotError, _CLUSTER),
+    (exceptions.AskError, _CLUSTER),
 )
-_REFUSED = "nobody listens there (connection refused)"
 _REPLIES = {
     "READONLY": "it is a replica that cannot be written: name the primary",
     "OOM": "its memory is used up (maxmemory)",
     "MISCONF": "it cannot write to its own disk, so it takes nothing (MISCONF)",
     "NOREPLICAS": "it has too few replicas at present, so it takes nothing (NOREPLICAS)",
     "MASTERDOWN": "it is a replica that has lost its primary",
-    "CLUSTERDOWN": "its cluster is down",
     "DENIED": "it is in protected mode and takes nobody from outside: give it a user and a password",
-} | dict.fromkeys(
-    ("MOVED", "ASK", "CROSSSLOT"), "it is part of a cluster, which a journal cannot lie on: name a server without cluster mode"
-)
+} | dict.fromkeys(("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"), _CLUSTER)
 
 
 def _words(error: BaseException, place: SharedPlace) -> str:
