@@ -76,7 +76,7 @@ setup: $(STAMP) ## work pools, blocks, limits, automations and deployments at PR
 
 lock: ## requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --group dev --extra prefect $(UPGRADE) pyproject.toml -o requirements.lock
+	  --group dev --extra prefect --extra redis $(UPGRADE) pyproject.toml -o requirements.lock
 
 lock-third-party: ## the same for tests/third_party
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -1,11 +1,19 @@
 """No test sees this machine's clouds, settings, Prefect or home, and none leaves anything there."""
 
+from __future__ import annotations
+
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.laid import Laid
+    from tests.support.valkey import Valkey
 
 _POINTING_OUTSIDE = ("OS_", "B2I_", "PREFECT_", "XDG_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
@@ -32,3 +40,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_home].cleanup()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    """A real server that every test may use and none may stop; keys of its own keep a test from the others."""
+    from tests.support.valkey import Valkey
+
+    with Valkey(on_socket=True) as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "valkey"])
+def laid(request: pytest.FixtureRequest, tmp_path: Path) -> Laid:
+    """Each of the places where a journal may lie."""
+    from tests.support.laid import InFolder, OnValkey
+
+    return InFolder(tmp_path / "journal") if request.param == "folder" else OnValkey(request.getfixturevalue("valkey"))

@@ -3,49 +3,52 @@
 import asyncio
 import json
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
-from backup_to_image.clock import FakeClock
+from backup_to_image.clock import SystemClock
 from backup_to_image.errors import StillRunning
-from backup_to_image.journal import LEASE_SECONDS, Journal, hold
-
-Leases = Callable[[], list[Path]]
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> Journal:
-    return await Journal.at(tmp_path / "journal", clock=FakeClock()).open()
+from backup_to_image.journal import Journal, Lease, hold
+from backup_to_image.model.shared_place import SharedPlace
+from tests.support.laid import Laid
 
 
 @pytest.fixture
-def leases(journal: Journal) -> Leases:
-    """The files of the leases there are."""
-    return lambda: list(Path(journal.place).glob("*.lease"))
+async def journal(laid: Laid) -> AsyncIterator[Journal]:
+    async with laid.journal() as journal:
+        yield journal
 
 
-def holding(journal: Journal, name: str = "backup-1", minutes: float = 60) -> object:
-    return hold(journal, "image", "ab" * 16, name, deadline=journal.clock.now() + timedelta(minutes=minutes))
+class Holding(Protocol):
+    def __call__(self, name: str = ..., *, patience: float = ...) -> AbstractAsyncContextManager[Lease]:
+        """`patience`: in lengths of a lease."""
+        ...
 
 
-def advance(journal: Journal, seconds: float) -> None:
-    assert isinstance(journal.clock, FakeClock)
-    journal.clock.advance(seconds)
+@pytest.fixture
+def holding(journal: Journal, laid: Laid) -> Holding:
+    def take(name: str = "backup-1", *, patience: float = 60) -> AbstractAsyncContextManager[Lease]:
+        deadline = journal.clock.now() + timedelta(seconds=patience * laid.seconds)
+        return hold(journal, "image", "ab" * 16, name, deadline=deadline, seconds=laid.seconds)
+
+    return take
 
 
-async def test_of_many_at_once_one_holds_it_and_the_others_follow(journal: Journal) -> None:
+async def test_of_many_at_once_one_holds_it_and_the_others_follow(journal: Journal, laid: Laid, holding: Holding) -> None:
     inside, most, fences = 0, 0, []
 
     async def one() -> None:
         nonlocal inside, most
-        async with holding(journal) as lease:  # type: ignore[attr-defined] - an async context manager
+        async with holding() as lease:
             inside += 1
             most = max(most, inside)
             fences.append(lease.fence)
-            await journal.clock.sleep(5)
+            await journal.clock.sleep(laid.seconds / 12)
             await lease.check()
             inside -= 1
 
@@ -54,30 +57,25 @@ async def test_of_many_at_once_one_holds_it_and_the_others_follow(journal: Journ
     assert fences == sorted(set(fences)), "each holder's fence is higher than the one before"
 
 
-async def test_different_things_are_held_at_the_same_time(journal: Journal, leases: Leases) -> None:
-    async with holding(journal, "a"), holding(journal, "b"):  # type: ignore[attr-defined] - async context managers
-        assert len(leases()) == 2
+async def test_different_things_are_held_at_the_same_time(laid: Laid, holding: Holding) -> None:
+    async with holding("a"), holding("b"):
+        assert len(laid.leases()) == 2
 
 
-async def test_whoever_waits_longer_than_his_deadline_is_told_that_the_other_is_at_work(journal: Journal) -> None:
-    async with holding(journal) as lease:  # type: ignore[attr-defined] - an async context manager
-
-        async def renew() -> None:
-            for _ in range(20):
-                await journal.clock.sleep(20)
-                await lease.check()
-
-        renewing = asyncio.create_task(renew())
+async def test_whoever_waits_longer_than_his_deadline_is_told_that_the_other_is_at_work(holding: Holding) -> None:
+    async with holding() as lease:
         with pytest.raises(StillRunning):
-            async with holding(journal, minutes=5):  # type: ignore[attr-defined] - an async context manager
+            async with holding(patience=3):
                 pytest.fail("two hold it")
-        renewing.cancel()
+        await lease.check()
 
 
-async def test_a_holder_that_slept_for_longer_than_a_minute_has_lost_it_before_it_makes_anything(journal: Journal) -> None:
-    async with holding(journal) as sleeper:  # type: ignore[attr-defined] - an async context manager
-        advance(journal, LEASE_SECONDS + 1)
-        async with holding(journal) as other:  # type: ignore[attr-defined] - an async context manager
+async def test_a_holder_that_slept_for_longer_than_a_minute_has_lost_it_before_it_makes_anything(
+    journal: Journal, laid: Laid, holding: Holding
+) -> None:
+    async with holding() as sleeper:
+        laid.stand_still(journal.clock)
+        async with holding() as other:
             assert other.fence > sleeper.fence
             with pytest.raises(StillRunning):
                 await sleeper.check()
@@ -86,62 +84,74 @@ async def test_a_holder_that_slept_for_longer_than_a_minute_has_lost_it_before_i
             await sleeper.check()
 
 
-async def test_a_late_holder_does_not_release_what_another_holds(journal: Journal) -> None:
-    sleeper = holding(journal)
-    await sleeper.__aenter__()  # type: ignore[attr-defined] - an async context manager
-    advance(journal, LEASE_SECONDS + 1)
-    async with holding(journal) as other:  # type: ignore[attr-defined] - an async context manager
-        await sleeper.__aexit__(None, None, None)  # type: ignore[attr-defined] - an async context manager
+async def test_a_late_holder_does_not_release_what_another_holds(journal: Journal, laid: Laid, holding: Holding) -> None:
+    sleeper = holding()
+    await sleeper.__aenter__()
+    laid.stand_still(journal.clock)
+    async with holding() as other:
+        await sleeper.__aexit__(None, None, None)
         await other.check()
 
 
-async def test_it_is_free_again_after_an_error_inside(journal: Journal) -> None:
+async def test_it_is_free_again_after_an_error_inside(laid: Laid, holding: Holding) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with holding(journal):  # type: ignore[attr-defined] - an async context manager
+        async with holding():
             raise ZeroDivisionError
-    began = journal.clock.now()
-    async with holding(journal):  # type: ignore[attr-defined] - an async context manager
-        assert journal.clock.now() == began
+    async with holding(patience=0) as lease:
+        await lease.check()
 
 
-def _hold_and_die(folder: str) -> None:
+def _hold_and_die(place: Path | SharedPlace) -> None:
     import os
 
     async def die() -> None:
-        journal = Journal.at(folder)
+        journal = Journal.at(place)
         async with hold(journal, "image", "ab" * 16, "backup-1", deadline=journal.clock.now() + timedelta(hours=1)):
             os._exit(0)
 
     asyncio.run(die())
 
 
-async def test_a_holder_whose_process_is_gone_holds_nothing(tmp_path: Path) -> None:
+async def test_a_holder_whose_process_is_gone_holds_nothing(laid: Laid) -> None:
     """Real time: nobody waits out the minute of a process that was killed on this host."""
-    journal = await Journal.at(tmp_path / "journal").open()
-    process = multiprocessing.get_context("spawn").Process(target=_hold_and_die, args=(journal.place,))
-    process.start()
-    await asyncio.to_thread(process.join)
-    began = journal.clock.now()
-    async with hold(journal, "image", "ab" * 16, "backup-1", deadline=began + timedelta(minutes=1)):
-        assert (journal.clock.now() - began).total_seconds() < 10
+    async with laid.journal(SystemClock()) as journal:
+        process = multiprocessing.get_context("spawn").Process(target=_hold_and_die, args=(laid.place,))
+        process.start()
+        await asyncio.to_thread(process.join)
+        (left,) = laid.leases().values()
+        began = journal.clock.now()
+        async with hold(journal, "image", "ab" * 16, "backup-1", deadline=began + timedelta(minutes=1)) as lease:
+            assert (journal.clock.now() - began).total_seconds() < 10
+            assert lease.fence > json.loads(left)["fence"]
 
 
-async def test_a_holder_on_another_host_is_believed_until_its_time_is_over(journal: Journal, leases: Leases) -> None:
-    async with holding(journal):  # type: ignore[attr-defined] - an async context manager
-        (path,) = leases()
-        told = json.loads(path.read_text()) | {"host": "elsewhere", "process": 1}
-    path.write_text(json.dumps(told))
+async def test_a_holder_on_another_host_is_believed_until_its_time_is_over(
+    journal: Journal, laid: Laid, holding: Holding
+) -> None:
+    async with holding():
+        ((name, content),) = laid.leases().items()
+    elsewhere = json.loads(content) | {"host": "elsewhere", "process": 1}
+    laid.plant_lease(name, json.dumps(elsewhere).encode(), ends=True)
     began = journal.clock.now()
-    async with holding(journal):  # type: ignore[attr-defined] - an async context manager
-        assert timedelta(seconds=50) < journal.clock.now() - began < timedelta(seconds=70)
+    async with holding():
+        waited = (journal.clock.now() - began).total_seconds()
+    assert 0.8 * laid.seconds < waited < 1.5 * laid.seconds
+
+
+async def test_a_lost_lease_is_lost_although_nobody_took_it_since(laid: Laid, journal: Journal, holding: Holding) -> None:
+    async with holding() as lease:
+        laid.stand_still(journal.clock)
+        with pytest.raises(StillRunning):
+            lease.still_mine()
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"until": "never"}', '{"fence": "x"}', '{"nonce": "x", "until": "2099-01-01T00:00:00"}']
+    "content",
+    [b"", b"{", b"[]", b"null", b'{"until": "never"}', b'{"fence": "x"}', b'{"nonce": "x", "until": "2099-01-01T00:00:00"}'],
 )
-async def test_a_damaged_lease_is_free(journal: Journal, leases: Leases, content: str) -> None:
-    async with holding(journal):  # type: ignore[attr-defined] - an async context manager
-        (path,) = leases()
-    path.write_text(content)
-    async with holding(journal) as lease:  # type: ignore[attr-defined] - an async context manager
+async def test_a_damaged_lease_is_free(laid: Laid, holding: Holding, content: bytes) -> None:
+    async with holding():
+        (name,) = laid.leases()
+    laid.plant_lease(name, content, ends=False)
+    async with holding(patience=0) as lease:
         await lease.check()

@@ -6,6 +6,7 @@ In the UI it is a form under Blocks; flows take it as a parameter and get it by 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +23,8 @@ from backup_to_image.settings import read_settings
 from backup_to_image.steps.context import Context
 
 __all__ = ["DEFAULT_BLOCK", "OtcProject"]
+
+log = logging.getLogger(__name__)
 
 DEFAULT_BLOCK = "b2i"
 
@@ -142,4 +145,6 @@ class OtcProject(Block):
         settings = read_settings(self.settings_file or None)
         async with self.cloud() as cloud, Journal.at(settings.journal_place(os.environ), clock=cloud.clock) as journal:
             await cloud.login()
+            for warning in journal.warnings:
+                (tell or log.warning)(f"warning: {warning}")
             yield Context(cloud, journal, settings, tell=tell)

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 
 from backup_to_image.errors import UsageError
 from backup_to_image.model.cloud import Value
 from backup_to_image.model.orders import Duration
-from backup_to_image.yamlfile import load_file
+from backup_to_image.model.shared_place import PASSWORD_VARIABLE, SharedPlace
+from backup_to_image.yamlfile import HIDDEN, load_file
 
 __all__ = ["Directories", "Settings", "Settle", "read_settings"]
 
@@ -20,7 +22,7 @@ PROJECT_ID = r"^[0-9a-fA-F]{32}$"
 
 
 class _Part(Value):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class Settle(_Part):
@@ -45,7 +47,7 @@ class Settings(_Part):
     projects: dict[str, str] = {}
     """The only projects that images may be shared with, by alias."""
     journal: str | None = None
-    """Folder of the journal; absent: `b2i` in the user's state directory."""
+    """Folder of the journal, or the address of a Valkey or Redis server; absent: `b2i` in the user's state directory."""
     settle: Settle = Settle()
     directories: Directories = Directories()
     allowed_commands: tuple[str, ...] = ()
@@ -69,12 +71,23 @@ class Settings(_Part):
     @field_validator("journal")
     @classmethod
     def _store(cls, value: str | None) -> str | None:
-        if value is not None and "://" in value:
-            raise ValueError("a journal is a folder here; shared stores are not supported by this version")
+        if value is not None and SharedPlace.is_meant_by(value):
+            try:
+                SharedPlace.parse(value)
+            except ValueError as error:  # pydantic's words would repeat an address that may hold a password
+                raise PydanticCustomError(HIDDEN, "{why}", {"why": str(error)}) from None
         return value
 
-    def journal_place(self, environ: Mapping[str, str]) -> Path:
-        """The journal's folder; a relative one is relative to the settings file."""
+    def journal_place(self, environ: Mapping[str, str]) -> Path | SharedPlace:
+        """The journal's folder, a relative one relative to the settings file; or its server, with the password from outside.
+
+        Raises UsageError where the address names a user and the environment has no password.
+        """
+        if self.journal and SharedPlace.is_meant_by(self.journal):
+            place, password = SharedPlace.parse(self.journal), environ.get(PASSWORD_VARIABLE)
+            if place.user and not password:
+                raise UsageError(f"The journal {place} names a user, and {PASSWORD_VARIABLE} is not set.")
+            return place.model_copy(update={"password": SecretStr(password) if password else None})
         if self.journal:
             folder = Path(self.journal).expanduser()
             return folder if folder.is_absolute() or self.file is None else self.file.parent / folder

@@ -13,7 +13,10 @@ from backup_to_image.errors import UsageError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["load_file", "mistakes", "read_yaml"]
+__all__ = ["HIDDEN", "load_file", "mistakes", "read_yaml"]
+
+HIDDEN = "hidden"
+"""The type of a mistake whose input may be a secret, so that it is not repeated."""
 
 M = TypeVar("M", bound=BaseModel)
 Loc = tuple[str | int, ...]
@@ -134,5 +137,5 @@ def _say(detail: ErrorDetails) -> str:
     text = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in _LIMITS:
         text = _LIMITS[detail["type"]].format(**limits)
-    given = detail.get("input")
+    given = None if detail["type"] == HIDDEN else detail.get("input")
     return f"{text} (not {given!r})" if isinstance(given, str | int | float) and repr(given) not in text else text

@@ -17,6 +17,7 @@ from backup_to_image.cli.doctor import BLANK
 from backup_to_image.emulator import Emulator
 from backup_to_image.emulator.routing import PORT_ORDER, Router
 from backup_to_image.emulator.serve import serve
+from tests.support.valkey import Valkey
 
 pytestmark = pytest.mark.xdist_group("doctor")  # one region for all of it
 
@@ -268,7 +269,7 @@ def test_the_settings_file_and_the_recipients_are_told(region: Region, tmp_path:
     file.write_text(f"projects: {{dr: {recipient}}}\njournal: kept\n")
     told = region.b2i("doctor", "--config", str(file))
     assert told["settings"] == {"file": str(file), "recipients": {"dr": recipient}}
-    assert told["journal"] == {"folder": str(tmp_path / "kept"), "writable": True}
+    assert told["journal"] == {"place": str(tmp_path / "kept"), "writable": True, "durable": True}
 
 
 def test_a_journal_that_cannot_be_written_is_a_finding_and_not_the_end(region: Region, tmp_path: Path) -> None:
@@ -276,9 +277,41 @@ def test_a_journal_that_cannot_be_written_is_a_finding_and_not_the_end(region: R
     file = tmp_path / "b2i.yaml"
     file.write_text("journal: taken/journal\n")
     told = region.b2i("doctor", "--config", str(file), "--fail-on-findings", code=5)
-    assert told["journal"]["writable"] is False
+    assert told["journal"] == {"place": str(tmp_path / "taken" / "journal"), "writable": False, "durable": None}
     assert set(told["steps"].values()) == {"open"}
     assert [finding for finding in told["findings"] if finding.startswith("journal: ")]
+
+
+def test_a_journal_on_a_server_is_told_with_whether_it_outlasts_a_restart(region: Region, tmp_path: Path, valkey: Valkey) -> None:
+    file = tmp_path / "b2i.yaml"
+    file.write_text(f"journal: {valkey.address}?prefix=doctor\n")
+    told = region.b2i("doctor", "--config", str(file))
+    assert told["journal"] == {"place": f"{valkey.address}?prefix=doctor", "writable": True, "durable": True}
+    assert [check["verdict"] for check in told["checks"] if check["rule"] == "journal"] == ["passed"]
+
+
+def test_a_journal_that_a_restart_would_empty_is_warned_of(region: Region, tmp_path: Path) -> None:
+    file = tmp_path / "b2i.yaml"
+    with Valkey(on_socket=True, appendonly="no") as forgetful:
+        file.write_text(f"journal: {forgetful.address}\n")
+        told = region.b2i("doctor", "--config", str(file), "--fail-on-findings")
+    (check,) = [check for check in told["checks"] if check["rule"] == "journal"]
+    assert (check["verdict"], told["journal"]["durable"]) == ("warned", False)
+    assert "appendonly yes" in check["why"]
+
+
+@pytest.mark.parametrize(
+    ("address", "word"), [("redis://127.0.0.1:1/0", "refused"), ("redis://b2i@127.0.0.1", "B2I_JOURNAL_PASSWORD")]
+)
+def test_a_journal_whose_server_does_not_let_us_in_is_a_finding_and_not_the_end(
+    region: Region, tmp_path: Path, address: str, word: str
+) -> None:
+    file = tmp_path / "b2i.yaml"
+    file.write_text(f"journal: {address}\n")
+    told = region.b2i("doctor", "--config", str(file), "--fail-on-findings", code=5)
+    assert told["journal"]["writable"] is False
+    (finding,) = [finding for finding in told["findings"] if finding.startswith("journal: ")]
+    assert word in finding
 
 
 def test_a_key_pair_serves_as_well_as_a_password(region: Region) -> None:

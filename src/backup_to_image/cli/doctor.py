@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,8 @@ import click
 from backup_to_image.cli.options import Options, common_options
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from backup_to_image.cli.output import Output
     from backup_to_image.journal import Journal
     from backup_to_image.model import Check, Quota, Vault
@@ -65,17 +68,14 @@ def command(options: Options, contract: bool, fail_on_findings: bool) -> int:
 
 
 async def _examine(options: Options, output: Output, *, contract: bool) -> list[str]:
-    import os
-
     from backup_to_image.cli.session import configured, tracing
     from backup_to_image.otc.raw import RawCloud
     from backup_to_image.steps.checkup import check_account, local_checks, skew_check
 
     settings, credentials = configured(options, output)
-    journal, journal_found = await _journal(settings)
-    output.say(f"logging in at {credentials.auth_url}")
     with tracing(options) as tracer:
-        async with RawCloud(credentials, trace=tracer) as cloud:
+        async with _journal(settings) as (journal, journal_told, journal_found), RawCloud(credentials, trace=tracer) as cloud:
+            output.say(f"logging in at {credentials.auth_url}")
             checkup = await check_account(cloud)
             compared = await _compare(cloud, journal, output) if contract else None
             checks = (skew_check(cloud.login_facts.clock_skew_s), journal_found, *local_checks(settings), *checkup.checks)
@@ -88,10 +88,7 @@ async def _examine(options: Options, output: Output, *, contract: bool) -> list[
                     "rights": [right.model_dump(mode="json") for right in checkup.rights],
                     "quotas": _quotas(checkup),
                     "vaults": None if checkup.vaults is None else [_vault(vault) for vault in checkup.vaults],
-                    "journal": {
-                        "folder": str(settings.journal_place(os.environ)),
-                        "writable": journal is not None,
-                    },
+                    "journal": journal_told,
                     "settings": {"file": str(settings.file) if settings.file else None, "recipients": settings.projects},
                     "checks": [check.model_dump(mode="json") for check in checks],
                     "findings": findings,
@@ -103,17 +100,32 @@ async def _examine(options: Options, output: Output, *, contract: bool) -> list[
     return findings
 
 
-async def _journal(settings: Settings) -> tuple[Journal | None, Check]:
+@asynccontextmanager
+async def _journal(settings: Settings) -> AsyncGenerator[tuple[Journal | None, dict[str, Any], Check]]:
+    """The journal, opened, or None where it cannot be written; what the JSON says of it; and the check."""
     import os
 
-    from backup_to_image.journal import Journal, JournalError
+    from backup_to_image.errors import B2iError, UsageError
+    from backup_to_image.journal import Journal
     from backup_to_image.steps.checkup import journal_check
 
-    journal = Journal.at(settings.journal_place(os.environ))
-    try:
-        return await journal.open(), journal_check(journal.place, None)
-    except JournalError as error:
-        return None, journal_check(journal.place, error.message)
+    told: dict[str, Any] = {"place": settings.journal, "writable": False, "durable": None}
+    async with AsyncExitStack() as opened:
+        try:
+            place = settings.journal_place(os.environ)
+            told["place"] = str(place)
+            journal = await opened.enter_async_context(Journal.at(place))
+        except B2iError as error:
+            found = journal_check(str(told["place"]), str(error) if isinstance(error, UsageError) else error.message)
+            yield None, told, found
+            return
+        told |= {"writable": True, "durable": journal.durable}
+        found = journal_check(journal.place, None)
+        if journal.warnings:
+            found = found.model_copy(update={"verdict": "warned", "why": " ".join(journal.warnings)})
+        elif journal.durable is None:
+            found = found.model_copy(update={"why": f"{found.why}; whether it outlasts a restart, its server does not tell"})
+        yield journal, told, found
 
 
 async def _compare(cloud: RawCloud, journal: Journal | None, output: Output) -> list[Comparison]:

@@ -92,6 +92,8 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
             project = await cloud.login()
             async with Journal.at(settings.journal_place(os.environ), clock=cloud.clock) as journal:
                 output.say(f"project {project.name or project.id} in {cloud.region or 'its region'}")
+                for warning in journal.warnings:
+                    output.note(warning)
                 yield Context(cloud, journal, settings, tell=output.say)
 
 

@@ -20,6 +20,9 @@ __all__ = ["Folder"]
 class Folder:
     """A file for each record and each lease; every write is atomic and on disk when it returns."""
 
+    durable = True
+    warnings: tuple[str, ...] = ()
+
     def __init__(self, folder: Path, *, clock: Clock) -> None:
         self.folder = folder
         self._clock = clock

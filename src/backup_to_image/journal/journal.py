@@ -16,10 +16,11 @@ from typing import Self
 from pydantic import ValidationError
 
 from backup_to_image.clock import Clock, SystemClock
-from backup_to_image.errors import B2iError
+from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.journal.folder import Folder
 from backup_to_image.journal.record import Record, record_name
 from backup_to_image.journal.store import Store, StoreError
+from backup_to_image.model.shared_place import SharedPlace
 
 __all__ = ["Journal", "JournalError"]
 
@@ -45,20 +46,31 @@ class Journal:
         self.clock = clock
 
     @classmethod
-    def at(cls, place: str | Path, *, clock: Clock | None = None) -> Self:
-        """The journal in that folder. Nothing is touched yet."""
+    def at(cls, place: str | Path | SharedPlace, *, clock: Clock | None = None) -> Self:
+        """The journal in that folder, or on that server. Nothing is touched yet. Raises UsageError where a package is missing."""
         clock = clock or SystemClock()
-        return cls(Folder(Path(place), clock=clock), clock=clock)
+        return cls(_shared(place) if isinstance(place, SharedPlace) else Folder(Path(place), clock=clock), clock=clock)
 
     @property
     def place(self) -> str:
         return self.store.place
+
+    @property
+    def durable(self) -> bool | None:
+        """Whether what was written outlasts a restart; None where nobody knows."""
+        return self.store.durable
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What somebody should see to although it works; told once, by whoever opened it."""
+        return self.store.warnings
 
     async def open(self) -> Self:
         """Make sure that it can be written, before anything depends on it. Raises JournalError with the reason."""
         try:
             await self.store.open()
         except StoreError as error:
+            await self.close()
             raise self.unwritable(error) from None
         return self
 
@@ -78,8 +90,8 @@ class Journal:
             content = await self.store.get(key)
             return None if content is None else Record.model_validate_json(content)
         except ValidationError as error:
-            aside = await self.store.set_aside(key)
             mistakes = error.error_count()
+            aside = await self.store.set_aside(key)
             log.warning(
                 "The journal's record of %s %s was damaged (%d mistakes) and set aside as %s.", kind, name, mistakes, aside
             )
@@ -122,3 +134,16 @@ class Journal:
             f"The journal {self.place} cannot be written: {error}.",
             action="Nothing was made. Mend it, make room, or name another one as `journal:` in b2i.yaml.",
         )
+
+
+def _shared(place: SharedPlace) -> Store:
+    try:
+        from backup_to_image.journal.shared import Shared  # noqa: PLC0415 - its client is installed where it is used
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "redis":
+            raise
+        raise UsageError(
+            f"The journal {place} needs the Python package redis, which is not installed.",
+            action="Install it: pip install 'backup-to-image[redis]'.",
+        ) from None
+    return Shared(place)

@@ -21,17 +21,18 @@ from backup_to_image.journal.store import Holder, StoreError
 __all__ = ["LEASE_SECONDS", "Lease", "hold"]
 
 LEASE_SECONDS = 60.0
-RENEW_EVERY = 20.0
+_RENEWALS = 3
 _LOOK_AGAIN = 2.0
 
 
 class Lease:
     """A held lease. `fence` rises with every holder, so a late one can be told from the present one."""
 
-    def __init__(self, journal: Journal, name: str, holder: Holder) -> None:
+    def __init__(self, journal: Journal, name: str, holder: Holder, seconds: float) -> None:
         self._journal = journal
         self._name = name
         self._holder = holder
+        self._seconds = seconds
         self._sure_until = journal.clock.now()
 
     @property
@@ -42,12 +43,12 @@ class Lease:
         """Renew and go on, or stop before the request that would make a second thing. Raises StillRunning, JournalError."""
         began = self._journal.clock.now()
         try:
-            mine = await self._journal.store.renew(self._name, self._holder, LEASE_SECONDS)
+            mine = await self._journal.store.renew(self._name, self._holder, self._seconds)
         except StoreError as error:
             raise self._journal.unwritable(error) from None
         if not mine:
             raise _taken_over()
-        self._sure_until = began + timedelta(seconds=LEASE_SECONDS)
+        self._sure_until = began + timedelta(seconds=self._seconds)
 
     def still_mine(self) -> None:
         """The last look before a request, at the clock alone: a process may stand still after `check`. Raises StillRunning."""
@@ -57,9 +58,9 @@ class Lease:
     async def keep(self) -> None:
         """Renew it as long as this runs. What goes wrong is found by the next `check`."""
         while True:
-            await self._journal.clock.sleep(RENEW_EVERY)
+            await self._journal.clock.sleep(self._seconds / _RENEWALS)
             with contextlib.suppress(StoreError):
-                await self._journal.store.renew(self._name, self._holder, LEASE_SECONDS)
+                await self._journal.store.renew(self._name, self._holder, self._seconds)
 
     async def release(self) -> None:
         with contextlib.suppress(StoreError):
@@ -67,16 +68,18 @@ class Lease:
 
 
 @asynccontextmanager
-async def hold(journal: Journal, kind: str, project_id: str, name: str, *, deadline: datetime) -> AsyncGenerator[Lease]:
+async def hold(
+    journal: Journal, kind: str, project_id: str, name: str, *, deadline: datetime, seconds: float = LEASE_SECONDS
+) -> AsyncGenerator[Lease]:
     """Hold the only right to make this thing; wait while another live run holds it. Raises StillRunning at the deadline."""
     key = record_name(f"lease-{kind}", project_id, name)
     me = Holder.this_process()
-    while (taken := await _take(journal, key, me)) is None:
+    while (taken := await _take(journal, key, me, seconds)) is None:
         left = (deadline - journal.clock.now()).total_seconds()
         if left <= 0:
             raise StillRunning(f"Another run of the same order ({kind} {name})", last_seen="at work", deadline=deadline)
-        await journal.clock.sleep(min(_LOOK_AGAIN, left))
-    lease = Lease(journal, key, taken)
+        await journal.clock.sleep(min(_LOOK_AGAIN, seconds / _RENEWALS, left))
+    lease = Lease(journal, key, taken, seconds)
     keeping = asyncio.ensure_future(lease.keep())
     try:
         yield lease
@@ -85,9 +88,9 @@ async def hold(journal: Journal, kind: str, project_id: str, name: str, *, deadl
         await lease.release()
 
 
-async def _take(journal: Journal, key: str, me: Holder) -> Holder | None:
+async def _take(journal: Journal, key: str, me: Holder, seconds: float) -> Holder | None:
     try:
-        return await journal.store.take(key, me, LEASE_SECONDS)
+        return await journal.store.take(key, me, seconds)
     except StoreError as error:
         raise journal.unwritable(error) from None
 

@@ -58,6 +58,16 @@ class Store(Protocol):
         """As people know it; without secrets."""
         ...
 
+    @property
+    def durable(self) -> bool | None:
+        """Whether what was written outlasts a restart; None where that is not known. Known once it is open."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What somebody should see to although it works, in whole sentences. Known once it is open."""
+        ...
+
     async def open(self) -> None:
         """Make sure that it can be written, before anything depends on it."""
         ...
