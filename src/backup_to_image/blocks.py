@@ -141,5 +141,6 @@ class OtcProject(Block):
         """
         settings = read_settings(self.settings_file or None)
         async with self.cloud() as cloud, Journal.at(settings.journal_place(os.environ), clock=cloud.clock) as journal:
+            cloud.budget.tell = tell
             await cloud.login()
             yield Context(cloud, journal, settings, tell=tell)
