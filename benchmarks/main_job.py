@@ -81,31 +81,31 @@ class Figures:
             "requests_median": statistics.median(each.requests for each in self.made),
             "requests_max": max(each.requests for each in self.made),
             "looks_median": statistics.median(each.looks for each in self.made),
-            "looks_p95": _late(each.looks for each in self.made),
+            "looks_p95": late(each.looks for each in self.made),
             "looks_max": max(each.looks for each in self.made),
             "looks_allowed_median": round(statistics.median(each.looks_allowed for each in self.made), 1),
             "looks_within": round(sum(each.looks <= each.looks_allowed for each in self.made) / len(self.made), 3),
             "delay_median": round(statistics.median(each.share for each in self.made), 4),
-            "delay_p95": round(_late(each.share for each in self.made), 4),
+            "delay_p95": round(late(each.share for each in self.made), 4),
             "delay_max": round(max(each.share for each in self.made), 4),
             "cpu_ms_median": round(statistics.median(each.cpu for each in self.made) * 1000, 1),
         }
 
 
-def _late(values: Iterable[float]) -> float:
+def late(values: Iterable[float]) -> float:
     """The 95th percentile: only one in twenty is larger."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
 
 
-def company(history: str) -> dict[str, Any]:
-    """The demo company with each server of the shop seven times, backed up in four nights."""
+def company(history: str, copies: int = COPIES) -> dict[str, Any]:
+    """The demo company with each server of the shop so many times, backed up in five nights."""
     demo: dict[str, Any] = yaml.safe_load(
         files("backup_to_image.emulator.seeds").joinpath("demo.yaml").read_text(encoding="utf-8")
     )
     shop: dict[str, Any] = copy.deepcopy(demo["accounts"][0]["projects"][0])
     usable = [server for server in shop["servers"] if not server.get("bare_metal") and server.get("os", "ubuntu") is not None]
-    shop["servers"] += [{**server, "name": f"{server['name']}-{copied}"} for copied in range(1, COPIES) for server in usable]
+    shop["servers"] += [{**server, "name": f"{server['name']}-{copied}"} for copied in range(1, copies) for server in usable]
     shop["vaults"][0] |= {"size": 2_000_000, "servers": ["*"], "nightly": 5}
     shop["vaults"][1:] = [vault | {"nightly": 0, "servers": []} for vault in shop["vaults"][1:]]
     for network in shop["networks"]:
@@ -126,7 +126,7 @@ async def measure(history: str, images: int, folder: Path) -> Figures:
         _mark(emulator)
     figures = Figures(history)
     journal = await Journal.at(folder / history, clock=clock).open()
-    for backup in _last_night(emulator, account["project_id"])[:images]:
+    for backup in last_night(emulator, account["project_id"])[:images]:
         figures.made.append(await _one(backup["id"], emulator, account, journal))
         if history == "none":
             for image in list(emulator.cloud.walk("image", account["project_id"])):
@@ -144,7 +144,7 @@ def _mark(emulator: Emulator) -> None:
             emulator.cloud.save("image", image)
 
 
-def _last_night(emulator: Emulator, project: str) -> list[dict[str, Any]]:
+def last_night(emulator: Emulator, project: str) -> list[dict[str, Any]]:
     """The newest usable nightly backup of each server."""
     used = {image.get("backup_id") for image in emulator.cloud.walk("image")}
     newest: dict[str, dict[str, Any]] = {}
@@ -187,7 +187,7 @@ async def memory(folder: Path, waiting: int = 31) -> float:
     clock = FakeClock()
     emulator = Emulator(clock=clock, seed=company("project"))
     account = emulator.account()
-    backups = _last_night(emulator, account["project_id"])[:waiting]
+    backups = last_night(emulator, account["project_id"])[:waiting]
     credentials = Credentials(
         auth_url=account["auth_url"],
         username=account["user"],
@@ -201,11 +201,11 @@ async def memory(folder: Path, waiting: int = 31) -> float:
         await image_from_backup(ImageOrder(backup_id=backups.pop()["id"]), ctx)  # what is imported and cached once
         tracemalloc.start(1)
         held = tracemalloc.Filter(inclusive=False, filename_pattern="*/emulator/*")
-        idle = _size(held)
+        idle = size_of(held)
         tasks = [asyncio.create_task(image_from_backup(ImageOrder(backup_id=backup["id"]), ctx)) for backup in backups]
         while _asked_for(emulator) < len(tasks) + 1:
             await clock.sleep(1)
-        grown = _size(held) - idle
+        grown = size_of(held) - idle
         tracemalloc.stop()
         await asyncio.gather(*tasks)
     emulator.close()
@@ -216,7 +216,7 @@ def _asked_for(emulator: Emulator) -> int:
     return sum(each["operationId"] == "createWholeImage" and each["status"] == 200 for each in emulator.requests)
 
 
-def _size(held: tracemalloc.Filter) -> int:
+def size_of(held: tracemalloc.Filter) -> int:
     return sum(each.size for each in tracemalloc.take_snapshot().filter_traces((held,)).traces)
 
 

@@ -144,6 +144,7 @@ class OtcProject(Block):
         """
         settings = read_settings(self.settings_file or None)
         async with self.cloud() as cloud, Journal.at(settings.journal_place(os.environ), clock=cloud.clock) as journal:
+            cloud.budget.tell = tell
             await cloud.login()
             for warning in journal.warnings:
                 (tell or log.warning)(f"warning: {warning}")

@@ -89,6 +89,7 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
     settings, credentials = configured(options, output, cloud_name=cloud_name)
     with tracing(options) as trace:
         async with (options.connect or Cloud.connect)(credentials, trace=trace) as cloud:
+            cloud.budget.tell = output.say
             project = await cloud.login()
             async with Journal.at(settings.journal_place(os.environ), clock=cloud.clock) as journal:
                 output.say(f"project {project.name or project.id} in {cloud.region or 'its region'}")

@@ -89,8 +89,8 @@ class Transport:
                 error = nothing
             wait = self._chance.uniform(0.7, 1.3) * (pause or PAUSES[-1]) if asked is None else asked
             too_fast = isinstance(error, Throttled) and error.cloud_code not in _NOT_OUR_PACE
-            if too_fast:
-                self.budget.throttled(wait, f"{call.service} to take requests again ({error.code})")
+            if isinstance(error, Throttled) and too_fast:
+                self.budget.throttled(wait, _until_it_takes_more(call, error))
             unreached = isinstance(error, NoAnswer) and not error.sent and not self._heard
             give_up = begun + (FIRST_CONTACT if unreached else PATIENCE)
             if pause is None or not self._passes(call, error) or self._clock.now() + timedelta(seconds=wait) > give_up:
@@ -219,6 +219,15 @@ class Transport:
                     error=error,
                 )
             )
+
+
+def _until_it_takes_more(call: Call, refused: Throttled) -> str:
+    """What a throttled request waits for, in the cloud's own words."""
+    said = ": ".join(part for part in (refused.code, " ".join(refused.words.split())[:150]) if part)
+    if refused.retry_after is not None:
+        capped = f", of which {LONGEST_PAUSE:.0f} s are kept" if refused.retry_after > LONGEST_PAUSE else ""
+        said += f"; Retry-After {refused.retry_after:.0f} s{capped}"
+    return f"{call.service} to take requests again ({said})"
 
 
 def _was_sent(error: httpx.RequestError) -> bool:

@@ -15,11 +15,12 @@ from datetime import datetime, timedelta
 from backup_to_image.errors import CloudError
 from backup_to_image.model import Image
 from backup_to_image.otc import Cloud
-from backup_to_image.waiting import IMAGE, SHORTEST_BEAT, passes, within
+from backup_to_image.waiting import IMAGE, passes, within
 
 __all__ = ["Place", "Watcher"]
 
-_BEAT = timedelta(seconds=SHORTEST_BEAT)
+_BEAT = timedelta(seconds=3)
+"""Lists are never closer than this: forty young images whose usual time nobody knows would have one read every two seconds."""
 _ONE_BY_ONE_FOR = timedelta(minutes=10)
 """How long nobody tries the list again after it was refused: rights may be given meanwhile."""
 _PATIENCE_WITH_LISTS = 3
@@ -33,6 +34,7 @@ class Watcher:
         self._cloud = cloud
         self._tell = tell
         self._places: list[Place] = []
+        self._most_at_once = 0
         self._reading: asyncio.Task[_List] | None = None
         self._read_at: datetime | None = None
         self._troubles = 0
@@ -46,13 +48,13 @@ class Watcher:
         """
         place = Place(self, self._cloud, backup_id, image_id, frozenset(ignore))
         self._places.append(place)
+        self._most_at_once = max(self._most_at_once, len(self._places))
         try:
             yield place
         finally:
             self._places.remove(place)
-            if not self._places and self._reading is not None:
-                self._reading.cancel()
-                self._reading = None
+            if not self._places:
+                self._end()
 
     async def list_for(self, place: Place) -> Image | None:
         """The image as a list shows it that is not older than the shortest beat; None where the wait has to ask by itself.
@@ -71,6 +73,12 @@ class Watcher:
             if self._one_by_one():
                 return None
             raise
+
+    def _end(self) -> None:
+        self._most_at_once = 0
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
 
     def _is_old(self) -> bool:
         return self._read_at is not None and self._cloud.clock.now() >= self._read_at + _BEAT
@@ -95,12 +103,12 @@ class Watcher:
         return listed
 
     async def _newest(self) -> _List:
-        """Room for twice as many as are waited for, newest first: an old one that is stuck makes the list no longer.
+        """Room for twice as many as were waited for at once, newest first: an old one that is stuck makes the list no longer.
 
         Who is not on it is asked for by itself. Older than the oldest that is waited for is left out, by the cloud's own clock.
         """
         listed = _List()
-        most = max(_PAGE, 2 * len(self._places))
+        most = max(_PAGE, 2 * self._most_at_once)
         page = min(most, _LARGEST_PAGE)
         created = [place.created_at for place in self._places]
         oldest = min((moment for moment in created if moment), default=None) if None not in created else None
