@@ -110,6 +110,9 @@ class Shared:
         batches = [names[start : start + _BATCH] for start in range(0, len(names), _BATCH)]
         return [content for batch in batches for content in await self._do("MGET", *batch) if content is not None]
 
+    async def remove(self, name: str) -> None:
+        await self._do("DEL", self._record(name))
+
     async def set_aside(self, name: str) -> str:
         aside = self._key("damaged", name)
         with contextlib.suppress(StoreError):
