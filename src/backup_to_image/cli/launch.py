@@ -52,6 +52,7 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
     from backup_to_image.cli.session import connected, perform
 
     async def work(output: Output) -> int:
+        from backup_to_image.model import LaunchDelivery
         from backup_to_image.steps.launch import check_launch, launch_server
 
         order = launch_file(spec)
@@ -64,9 +65,12 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
                 )
                 output.show(*plan_lines(plan))
                 return 0 if plan.ok else 3
-            delivery = await launch_server(found, order, ctx, another=another, deadline=ctx.deadline(timeout))
-            output.result(launch_json(delivery))
-            show_launch(output, delivery)
+
+            def told(delivery: LaunchDelivery) -> None:
+                output.result(launch_json(delivery))
+                show_launch(output, delivery)
+
+            delivery = await launch_server(found, order, ctx, another=another, deadline=ctx.deadline(timeout), told=told)
             return 5 if delivery.outcome == "partly" else 0
 
     return perform(options, work, blank=BLANK | {"image_id": image})

@@ -7,7 +7,7 @@ before the request, and after an unclear answer a look by mark until the settle 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -38,13 +38,15 @@ async def launch_server(
     mode: Mode = "failover",
     another: bool = False,
     deadline: datetime | None = None,
+    told: Callable[[LaunchDelivery], None] | None = None,
 ) -> LaunchDelivery:
     """The server of this order, ACTIVE and probed; launched if it is not there yet.
 
     Safe to repeat at any time, by two processes at once too: the same order, image and project is the same server, until a proven
     teardown or `another` begins the next. Raises Refused with every reason before anything is made; JobFailed with the cloud's
     reason; StillRunning where the deadline passes or the answer to the launch stays unclear. Probes that do not answer are told
-    in the delivery (`outcome` partly), not raised.
+    in the delivery (`outcome` partly), not raised. `told` passes the delivery on before the launch is noted as over: whoever
+    orders `another`, and is killed before he has heard of it, gets that one from the same order, not the one after it.
     """
     deadline = deadline or ctx.deadline(timedelta(hours=1))
     base = launch_id(ctx.project_id, image.id, order.name, mode)
@@ -66,6 +68,8 @@ async def launch_server(
     delivery = await _finish(
         image, order, ctx, mark=standing.mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline
     )
+    if told:
+        told(delivery)
     await _note_done(standing, ctx)
     return delivery
 
@@ -316,10 +320,10 @@ async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadli
 
 
 async def _note_done(standing: Standing, ctx: Context) -> None:
-    noted = await ctx.journal.read("launch", ctx.project_id, standing.noted.name)
-    if noted is None or noted.generation != standing.noted.generation:
-        noted = standing.noted.model_copy(update={"mark": standing.mark})
     try:
+        noted = await ctx.journal.read("launch", ctx.project_id, standing.noted.name)
+        if noted is None or noted.generation != standing.noted.generation:
+            noted = standing.noted.model_copy(update={"mark": standing.mark})
         await ctx.journal.write(noted.model_copy(update={"state": "done"}))
     except JournalError as error:
         ctx.tell(error.message)
