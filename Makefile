@@ -31,7 +31,7 @@ STALE := anew
 endif
 endif
 
-.PHONY: help setup-env test test-slow test-third-party lint docs check-all demo setup lock lock-third-party clean anew
+.PHONY: help setup-env test test-slow test-third-party prove lint docs check-all demo setup lock lock-third-party clean anew
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -45,10 +45,10 @@ $(STAMP): requirements.lock pyproject.toml $(STALE)
 setup-env: $(STAMP)
 
 test: $(STAMP) ## the fast tests, on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not prove"
 
 test-slow: $(STAMP) ## the slow tests: kills, browsers, every example of the docs
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not prove"
 
 $(THIRD_PARTY)/.ready: tests/third_party/requirements.lock $(STAMP)
 	@echo "Making $(THIRD_PARTY) from tests/third_party/requirements.lock ..."
@@ -56,6 +56,10 @@ $(THIRD_PARTY)/.ready: tests/third_party/requirements.lock $(STAMP)
 
 test-third-party: $(THIRD_PARTY)/.ready ## other people's clients, unchanged, against the emulated cloud
 	$(THIRD_PARTY)/bin/python -m pytest tests/third_party --disable-warnings
+
+prove: $(STAMP) ## the long proofs: every kill, 200 more at random times, pairs (PROVE_SEED=n for the same chance again)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/kills -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m prove
 
 docs: $(STAMP) ## every example and link of README and docs
 	$(BIN)/python -m pytest tests/guards -k "docs or links"

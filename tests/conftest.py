@@ -57,3 +57,11 @@ def laid(request: pytest.FixtureRequest, tmp_path: Path) -> Laid:
     from tests.support.laid import InFolder, OnValkey
 
     return InFolder(tmp_path / "journal") if request.param == "folder" else OnValkey(request.getfixturevalue("valkey"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What proofs have to tell: how often something was tried, and what came of it."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, said in report.user_properties:
+            if name == "told":
+                terminalreporter.write_line(str(said))

@@ -19,14 +19,19 @@ _PATIENCE = 30.0
 class Served:
     """`b2i emulator` on ports of its own. A held request never waits longer than its test."""
 
-    def __init__(self, folder: Path, speed: float) -> None:
-        command = [*_B2I, "emulator", "--port", "0", "--speed", str(speed), "--state", str(folder / "region.sqlite"), "--json"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.account: dict[str, Any] = json.loads(self.process.stdout.readline())
+    def __init__(self, folder: Path, speed: float, seed: str = "demo") -> None:
+        self._words = ["--speed", str(speed), "--state", str(folder / "region.sqlite"), "--seed", seed, "--json"]
+        self._noise = (folder / "region.err").open("w", encoding="utf-8")
+        self._begin(0)
         self.http = httpx.Client(trust_env=False)
         self._door = f"{self.account['endpoints']['iam']}/_emulator"
-        self._token = ""
+        self._tokens: dict[str, str] = {}
+
+    def _begin(self, port: int) -> None:
+        command = [*_B2I, "emulator", "--port", str(port), *self._words]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._noise, text=True)
+        assert self.process.stdout is not None
+        self.account: dict[str, Any] = json.loads(self.process.stdout.readline())
 
     def __enter__(self) -> Self:
         return self
@@ -35,6 +40,16 @@ class Served:
         self.http.close()
         self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=_PATIENCE)
+        self._noise.close()
+
+    def kill(self) -> None:
+        """The region is gone from one instant to the next; its state file stays."""
+        self.process.kill()
+        self.process.communicate(timeout=_PATIENCE)
+
+    def restart(self) -> None:
+        """It comes back where it was, with what its state file kept."""
+        self._begin(httpx.URL(self.account["auth_url"]).port or 0)
 
     def arm(self, **fault: Any) -> str:
         answer = self.http.post(f"{self._door}/faults", json=fault)
@@ -55,16 +70,22 @@ class Served:
             assert time.monotonic() < end, "the request never came"
             time.sleep(0.02)
 
-    def ask(self, method: str, service: str, path: str, **given: Any) -> Any:
-        """What the region answers to somebody from outside."""
+    def requests(self, since: int = 0) -> list[dict[str, Any]]:
+        """What was asked of the region since it began or was restarted, in order."""
+        found: list[dict[str, Any]] = self.http.get(f"{self._door}/requests", params={"since": since}).json()["requests"]
+        return found
+
+    def ask(self, method: str, service: str, path: str, *, project: str = "", **given: Any) -> Any:
+        """What the region answers to somebody from outside; in the account's own project, or in another."""
         account = self.account
-        if not self._token:
+        project = project or account["project_id"]
+        if project not in self._tokens:
             user = {"name": account["user"], "password": account["password"], "domain": {"name": account["domain_name"]}}
             identity = {"methods": ["password"], "password": {"user": user}}
-            body = {"auth": {"identity": identity, "scope": {"project": {"id": account["project_id"]}}}}
-            self._token = self.http.post(f"{account['auth_url']}/auth/tokens", json=body).headers["X-Subject-Token"]
-        url = account["endpoints"][service] + path.replace("{project}", account["project_id"])
-        answer = self.http.request(method, url, headers={"X-Auth-Token": self._token}, **given)
+            body = {"auth": {"identity": identity, "scope": {"project": {"id": project}}}}
+            self._tokens[project] = self.http.post(f"{account['auth_url']}/auth/tokens", json=body).headers["X-Subject-Token"]
+        url = account["endpoints"][service] + path.replace("{project}", project)
+        answer = self.http.request(method, url, headers={"X-Auth-Token": self._tokens[project]}, **given)
         assert answer.is_success, answer.text
         return answer.json()
 

@@ -52,6 +52,7 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
     from backup_to_image.cli.session import connected, perform
 
     async def work(output: Output) -> int:
+        from backup_to_image.model import LaunchDelivery
         from backup_to_image.steps.launch import check_launch, launch_server
         from backup_to_image.steps.leftovers import look_for_servers
 
@@ -65,10 +66,13 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
                 )
                 output.show(*plan_lines(plan))
                 return 0 if plan.ok else 3
+
+            def told(delivery: LaunchDelivery) -> None:
+                output.result(launch_json(delivery))
+                show_launch(output, delivery)
+
             async with output.naming_what_is_left(lambda: look_for_servers(found, order, ctx)):
-                delivery = await launch_server(found, order, ctx, another=another, patience=timeout)
-            output.result(launch_json(delivery))
-            show_launch(output, delivery)
+                delivery = await launch_server(found, order, ctx, another=another, patience=timeout, told=told)
             return 5 if delivery.outcome == "partly" else 0
 
     return perform(options, work, blank=BLANK | {"image_id": image})

@@ -48,8 +48,8 @@ def perform(options: Options, work: Work, *, blank: dict[str, Any] | None = None
     """
     output = Output(json=options.json, quiet=options.quiet, blank=blank or {}, words=options.words)
     level = {0: logging.WARNING, 1: logging.INFO}.get(options.verbose, logging.DEBUG)
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("backup_to_image").setLevel(level)  # ours alone: at DEBUG httpcore tells every header, tokens too
     stopped: list[signal.Signals] = []
     try:
         return asyncio.run(_until_signal(work, output, stopped))

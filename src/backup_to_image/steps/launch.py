@@ -7,7 +7,7 @@ before the request, and after an unclear answer a look by mark until the settle 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -39,28 +39,35 @@ async def launch_server(
     mode: Mode = "failover",
     another: bool = False,
     patience: timedelta = timedelta(hours=1),
+    told: Callable[[LaunchDelivery], None] | None = None,
 ) -> LaunchDelivery:
     """The server of this order, ACTIVE and probed; launched if it is not there yet.
 
     Safe to repeat at any time, by two processes at once too: the same order, image and project is the same server, until a proven
     teardown or `another` begins the next. Raises Refused with every reason before anything is made; JobFailed with the cloud's
     reason; StillRunning where the deadline passes or the answer to the launch stays unclear. Probes that do not answer are told
-    in the delivery (`outcome` partly), not raised.
+    in the delivery (`outcome` partly), not raised. `told` passes the delivery on before the launch is noted as over: whoever
+    orders `another`, and is killed before he has heard of it, gets that one from the same order, not the one after it.
     """
     wanted = OrderedLaunch(image_id=image.id, order=order, mode=mode, another=another)
     async with ordered(wanted, ctx, patience=patience) as deadline:
-        return await _launch_once(image, order, ctx, mode=mode, another=another, deadline=deadline)
+        standing, delivery = await _launch_once(image, order, ctx, mode=mode, another=another, deadline=deadline)
+        if told:
+            told(delivery)
+        await _note_done(standing, ctx)
+    return delivery
 
 
 async def _launch_once(
     image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode, another: bool, deadline: datetime
-) -> LaunchDelivery:
+) -> tuple[Standing, LaunchDelivery]:
     base = launch_id(ctx.project_id, image.id, order.name, mode)
     if not another and await ctx.journal.read("launch", ctx.project_id, base):
         # Adopting needs no lease, which a killed run on another host would hold for a minute.
-        there = await resume_launch(image, order, ctx, mode=mode, deadline=deadline)
+        standing = await find_launched(image, order, ctx, mode=mode)
+        there = await _resumed(standing, image, order, ctx, deadline)
         if there is not None:
-            return there
+            return standing, there
     async with hold(ctx.journal, "launch", ctx.project_id, base, deadline=deadline) as lease:
         standing = await find_launched(image, order, ctx, mode=mode, another=another)
         servers, job_id = standing.servers, standing.noted.job_id
@@ -76,7 +83,10 @@ async def _launch_once(
             adopted = bool(servers)
             if not servers:
                 job_id = await _launch(image, order, mode, standing, ctx, lease, deadline)
-    return await _finish(image, order, ctx, standing, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline)
+    delivery = await _finish(
+        image, order, ctx, mark=standing.mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline
+    )
+    return standing, delivery
 
 
 async def resume_launch(
@@ -87,12 +97,29 @@ async def resume_launch(
     Launches nothing. Raises as `launch_server` does.
     """
     standing = await find_launched(image, order, ctx, mode=mode)
-    if not standing.servers and not await _goes_on(standing, ctx):
-        return None
+    delivery = await _resumed(standing, image, order, ctx, deadline)
+    if delivery is not None:
+        await _note_done(standing, ctx)
+    return delivery
+
+
+async def _resumed(
+    standing: Standing, image: Image, order: LaunchOrder, ctx: Context, deadline: datetime
+) -> LaunchDelivery | None:
     if standing.servers:
         ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in standing.servers)} is there already; adopting")
-    job_id = standing.noted.job_id
-    return await _finish(image, order, ctx, standing, job_id=job_id, servers=standing.servers, adopted=True, deadline=deadline)
+    elif not await _goes_on(standing, ctx):
+        return None
+    return await _finish(
+        image,
+        order,
+        ctx,
+        mark=standing.mark,
+        job_id=standing.noted.job_id,
+        servers=standing.servers,
+        adopted=True,
+        deadline=deadline,
+    )
 
 
 class Standing(Value):
@@ -245,15 +272,14 @@ async def _finish(
     image: Image,
     order: LaunchOrder,
     ctx: Context,
-    standing: Standing,
     *,
+    mark: str,
     job_id: str | None,
     servers: tuple[Server, ...],
     adopted: bool,
     deadline: datetime,
 ) -> LaunchDelivery:
     """Wait for the job and for ACTIVE, then ask the probes. Fewer servers than were ordered are partly what was ordered."""
-    mark = standing.mark
     server_ids = tuple(server.id for server in servers)
     if job_id and len(server_ids) < order.count:
         server_ids = await _made_by_job(job_id, order, ctx, mark, deadline) or server_ids
@@ -270,7 +296,6 @@ async def _finish(
     if len(running) < order.count:
         green = False
         ctx.tell(f"launch {mark}: {len(running)} of {order.count} servers are there; `b2i teardown {mark}` makes room for all")
-    await _note_done(standing, ctx)
     outcome: Literal["made", "adopted", "partly"] = "partly" if not green else "adopted" if adopted else "made"
     return LaunchDelivery(
         outcome=outcome,
@@ -343,10 +368,10 @@ async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadli
 
 
 async def _note_done(standing: Standing, ctx: Context) -> None:
-    noted = await ctx.journal.read("launch", ctx.project_id, standing.noted.name)
-    if noted is None or noted.generation != standing.noted.generation:
-        noted = standing.noted.model_copy(update={"mark": standing.mark})
     try:
+        noted = await ctx.journal.read("launch", ctx.project_id, standing.noted.name)
+        if noted is None or noted.generation != standing.noted.generation:
+            noted = standing.noted.model_copy(update={"mark": standing.mark})
         await ctx.journal.write(noted.model_copy(update={"state": "done"}))
     except JournalError as error:
         ctx.tell(error.message)

@@ -1,0 +1,292 @@
+"""A region with a project for each of several people who work at once, and what each has: a desk, backups, b2i as a process.
+
+A project each, since whoever asks how many servers there are must not be disturbed by the others.
+"""
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.kills.child import Plan, Point, b2i
+from tests.support.served import Served
+
+SPEED = 120
+"""At this speed an image takes a second, which is the shortest time that the cloud's own dates tell."""
+PATIENCE = 100.0
+KEPT = 8
+"""Backups of every server that already have an image: they tell how long one takes."""
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["tests.kills.child", *(f"backup_to_image.{one}" for one in ("cli.create", "cli.launch", "cli.teardown", "cli.session"))]
+    + [f"backup_to_image.steps.{one}" for one in ("pipeline", "select", "teardown")]
+)
+_one_at_a_time = threading.Lock()
+"""Starting and reaping processes is not for several threads at once."""
+
+
+def seed(folder: Path, people: int, backups: int) -> str:
+    """The company's seed file: so many projects with so many unused backups each, and one to share with."""
+    projects: list[dict[str, Any]] = [
+        {
+            "name": f"eu-de_p{number}",
+            "quota": dict.fromkeys(("images", "instances", "volumes", "eips"), 1000) | {"cores": 9000, "ram": 9_000_000},
+            "networks": [
+                {"vpc": "net", "cidr": f"127.{50 + number}.0.0/16", "subnets": {"inside": f"127.{50 + number}.1.0/24"}}
+                | {"security_groups": ["sg"]}
+            ],
+            "vaults": [{"name": "vault", "size": 100_000, "servers": ["*"], "nightly": backups + KEPT}],
+            "servers": [
+                {"name": "shop", "flavor": "s3.large.2", "disks": [40, 100], "network": "inside", "security_groups": ["sg"]}
+                | {"os": "debian"}
+            ],
+            "images": [{"servers": ["shop"], "days": list(range(backups + 1, backups + KEPT + 1))}],
+        }
+        for number in range(people)
+    ]
+    friend = {"name": "eu-de_friend", "vaults": [{"name": "friends", "size": 1000}]}
+    told = {
+        "account": {"user": "robot", "project": "eu-de_p0", "second_project": "eu-de_dr"}
+        | {"recipient": {"user": "friend", "project": "eu-de_friend", "vault": "friends"}},
+        "flavors": {"s3.large.2": {"vcpus": 2, "ram_gb": 4}},
+        "systems": {"debian": {"type": "Linux", "platform": "Debian", "version": "Debian GNU/Linux 12 64bit"}},
+        "accounts": [
+            {
+                "name": "OTC00000000001000000001",
+                "users": [{"name": "robot", "password": "Kept-By-Nobody-1"}],
+                "projects": [*projects, {"name": "eu-de_dr"}],
+            },
+            {
+                "name": "OTC00000000001000000002",
+                "users": [{"name": "friend", "password": "Kept-By-Nobody-2"}],
+                "projects": [friend],
+            },
+        ],
+    }
+    place = folder / "company.yaml"
+    place.write_text(yaml.safe_dump(told))
+    return str(place)
+
+
+Thing = tuple[str, str]
+"""What kind of thing it is, and its id."""
+
+
+@dataclass
+class Seen:
+    """One thing that a run did: where that was, and what the cloud said to it."""
+
+    point: Point
+    status: int | None
+
+
+@dataclass
+class Run:
+    """A run of b2i, going on or ended."""
+
+    plan: Plan
+    process: Any
+    began: float = field(default_factory=time.monotonic)
+
+    def end(self, within: float = PATIENCE) -> int:
+        """Its exit code, negative where a signal ended it."""
+        if not wait([self.process.sentinel], within):
+            os.kill(self.process.pid, signal.SIGKILL)
+            self.process.join()
+            raise AssertionError(f"not ended after {within} s: {' '.join(self.plan.words)}\n{self.err}")
+        self.seconds = time.monotonic() - self.began
+        with _one_at_a_time:
+            self.process.join()
+        assert "Traceback" not in self.err, self.err
+        code: int = self.process.exitcode
+        return code
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.process.pid, number)
+
+    def await_standstill(self) -> None:
+        """Come back once it has been stopped by SIGSTOP."""
+        end = time.monotonic() + PATIENCE
+        while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < end, "it never stood still"
+            time.sleep(0.02)
+
+    @property
+    def out(self) -> str:
+        place = self.plan.file("out")
+        return place.read_text() if place.exists() else ""
+
+    @property
+    def err(self) -> str:
+        place = self.plan.file("err")
+        return place.read_text() if place.exists() else ""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out) if self.out else {}
+        return found
+
+    @property
+    def seen(self) -> list[Seen]:
+        place = self.plan.file("seen")
+        lines = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
+        return [Seen(Point(*line[:3]), line[3]) for line in lines]
+
+    def granted(self, operation: str) -> bool:
+        """Whether the cloud granted this request to this very run."""
+        return any(one.point[1:] == (operation, "effect") and one.status in range(200, 300) for one in self.seen)
+
+
+class Person:
+    """Somebody with a project of his own, the backups in it, and a folder from which he works."""
+
+    def __init__(self, served: Served, project: str, folder: Path) -> None:
+        self.served, self.project, self.folder = served, project, folder
+        account = served.account
+        settings = {
+            "projects": {"dr": account["second_project"]},
+            "journal": "journal",
+            "settle": {"image": "2s", "server": "3s"},
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "b2i.yaml").write_text(yaml.safe_dump(settings))
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "COLUMNS": "200",
+            "OS_AUTH_URL": account["auth_url"],
+            "OS_USERNAME": account["user"],
+            "OS_PASSWORD": account["password"],
+            "OS_USER_DOMAIN_NAME": account["domain_name"],
+            "OS_PROJECT_ID": project,
+            "OS_REGION_NAME": account["region"],
+        }
+        self._numbers = itertools.count(1)
+        listed = self._get("cbr", "/v3/{project}/backups", resource_type="OS::Nova::Server", status="available")["backups"]
+        self._spare = iter([one["id"] for one in listed if not one["extend_info"].get("os_images_data")])
+        self._names = itertools.count(1)
+
+    def backup(self) -> str:
+        """A backup that nobody has used yet."""
+        return next(self._spare)
+
+    def new_name(self) -> str:
+        return f"server-{next(self._names)}"
+
+    def launch_order(self, name: str, **more: Any) -> str:
+        network = {"vpc": "net", "subnet": "inside", "security_groups": ["sg"]}
+        told = {"name": name, "flavor": "s3.large.2", "network": network, "public_ip": {"bandwidth_mbit": 5}}
+        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(told | {"probes": [{"tcp": 2222}]} | more))
+        return f"{name}.yaml"
+
+    def settle(self, **lengths: str) -> None:
+        """How long he has b2i look before it asks again; without words as long as people have it."""
+        told = yaml.safe_load((self.folder / "b2i.yaml").read_text())
+        (self.folder / "b2i.yaml").write_text(yaml.safe_dump(told | {"settle": lengths}))
+
+    # -- b2i ------------------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        *words: str,
+        end_at: Point | int | None = None,
+        number: signal.Signals = signal.SIGKILL,
+        speed: float = 1.0,
+        quick_since: datetime | None = None,
+        environ: dict[str, str] | None = None,
+    ) -> Run:
+        log = self.folder / f"run-{next(self._numbers):03d}"
+        plan = Plan(
+            folder=self.folder,
+            words=(*words, "--json", "-vv", "--trace", str(log.with_suffix(".trace"))),
+            environ=environ or self.environ,
+            log=log,
+            first_port=int(self.served.account["auth_url"].rpartition(":")[2].partition("/")[0]),
+            end_at=end_at,
+            by=number,
+            speed=speed,
+            quick_since=quick_since,
+        )
+        process = _FORKS.Process(target=b2i, args=(plan,), daemon=True)
+        with _one_at_a_time:
+            process.start()
+        return Run(plan, process)
+
+    def run(self, *words: str, **how: Any) -> tuple[int, Run]:
+        run = self.start(*words, **how)
+        return run.end(), run
+
+    # -- his project, from outside ----------------------------------------------------------------------------------------
+
+    def _get(self, service: str, path: str, **query: Any) -> Any:
+        return self.served.ask("GET", service, path, project=self.project, params=query)
+
+    def account(self) -> frozenset[Thing]:
+        """All that the project has and that costs money."""
+        disks = self._get("evs", "/v2/{project}/cloudvolumes/detail")["volumes"]
+        listed = {"image": self.images(), "server": self.servers(), "disk": disks, "address": self._addresses()}
+        return frozenset((kind, one["id"]) for kind, found in listed.items() for one in found)
+
+    def belongings(self, server: dict[str, Any]) -> frozenset[Thing]:
+        """A server, and what hangs on it."""
+        ports = {one["OS-EXT-IPS:port_id"] for listed in server["addresses"].values() for one in listed}
+        disks = {("disk", one["id"]) for one in server["os-extended-volumes:volumes_attached"]}
+        addresses = {("address", one["id"]) for one in self._addresses() if one.get("port_id") in ports}
+        return frozenset({("server", server["id"])} | disks | addresses)
+
+    def _addresses(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._get("eip", "/v1/{project}/publicips")["publicips"]
+        return found
+
+    def images(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._get("ims", "/v2/cloudimages", __whole_image="true", owner=self.project)["images"]
+        return found
+
+    def servers(self) -> list[dict[str, Any]]:
+        listed = self._get("ecs", "/v1/{project}/cloudservers/detail", limit=1000)["servers"]
+        return [one for one in listed if one["status"] != "DELETED"]
+
+    def members(self, image: str) -> list[str]:
+        return [one["member_id"] for one in self._get("ims", f"/v2/images/{image}/members")["members"]]
+
+
+def people(served: Served, folder: Path) -> Iterator[Person]:
+    """Everybody who has a project in the region."""
+    listed = served.get("iam", "/v3/auth/projects")["projects"]
+    for one in sorted(listed, key=lambda project: project["name"]):
+        if one["name"].startswith("eu-de_p"):
+            yield Person(served, one["id"], folder / one["name"])
+
+
+def unheard_of(runs: list[Run]) -> Counter[str]:
+    """Answers that say that the request should never have been sent, over all these runs."""
+    wrong = {400, 405, 406, 409, 413, 415, 422}
+    seen = [one for run in runs for one in run.seen if one.point.phase == "effect"]
+    return Counter(f"{one.point.what}: {one.status}" for one in seen if one.status in wrong)
+
+
+def given_away(people: list[Person]) -> list[str]:
+    """Where a password, a secret key, a token or an adminPass that went over the line stands in what runs left behind."""
+    account = people[0].served.account
+    known = {account["password"], account["sk"]}
+    for person in people:
+        for place in person.folder.glob("*.secrets"):
+            known |= set(place.read_text().split())
+    assert len(known) > 2, "no secret was overheard"
+    kinds = ("*.out", "*.err", "*.trace", "journal/*", "journal/.*")
+    left = [place for person in people for kind in kinds for place in person.folder.glob(kind)]
+    assert left
+    return [f"a secret stands in {place}" for place in left if any(secret in place.read_text() for secret in known)]

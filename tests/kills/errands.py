@@ -1,0 +1,135 @@
+"""What a person sends b2i to do, and what must then be true: of the cloud as it is seen from outside, and of what b2i told."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tests.kills.company import Person, Run, Thing
+
+__all__ = ["ERRANDS", "Another", "Create", "Errand", "Launch", "Teardown"]
+
+
+class Errand(Protocol):
+    """One command of one person. Made anew for every kill."""
+
+    person: Person
+    words: tuple[str, ...]
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        """One image, one server, nothing beside them, and the last run told the truth about them."""
+        ...
+
+
+@dataclass
+class Create:
+    """An image of a backup, shared and launched."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name, self.backup = self.person.new_name(), self.person.backup()
+        self.before = self.person.account()
+        self.words = ("create", self.backup, "--share-with", "dr", "--launch", self.person.launch_order(self.name))
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told = last.told
+        images = [one for one in self.person.images() if one["__backup_id"] == self.backup]
+        assert len(images) == 1, f"{len(images)} images"
+        (image,) = images
+        assert (told["image_id"], told["image_name"], told["status"]) == (image["id"], image["name"], image["status"])
+        assert image["status"] == "active"
+        assert told["adopted"] is not last.granted("createWholeImage"), told["adopted"]
+        assert told["outcome"] == ("adopted" if told["adopted"] else "made")
+        assert told["shared_with"] == self.person.members(image["id"]) == [self.person.served.account["second_project"]]
+        _one_server(self.person, self.name, told, self.before | {("image", image["id"])})
+
+
+@dataclass
+class Launch:
+    """A server from an image that is there."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name, self.image = self.person.new_name(), self.person.images()[-1]["id"]
+        self.words = ("launch", self.image, "--spec", self.person.launch_order(self.name))
+        self.before = self.person.account()
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told = last.told
+        _one_server(self.person, self.name, told, self.before)
+        assert (told["server_ids"], told["image_id"]) == ([told["server_id"]], self.image)
+        assert told["adopted"] is not last.granted("createServers"), told["adopted"]
+        assert told["outcome"] == ("adopted" if told["adopted"] else "made")
+
+
+@dataclass
+class Another(Launch):
+    """One more server beside the first of the same order."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _well(self.person, *self.words)
+        self.words = (*self.words, "--another")
+        self.before = self.person.account()
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        """One more. A run that had told of its own before it died was done: then its repetition orders the next."""
+        told_before = {run.told["server_id"] for run in earlier if run.told.get("outcome") in {"made", "adopted"}}
+        for server in self.person.servers():
+            if server["id"] in told_before - {last.told["server_id"]}:
+                self.before |= self.person.belongings(server)
+        super().check(last, earlier)
+
+
+@dataclass
+class Teardown:
+    """A launched server goes, with its disks and its address."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.before = self.person.account()
+        launch = Launch(self.person)
+        run = _well(self.person, *launch.words)
+        self.launched = self.person.account() - self.before
+        self.words = ("teardown", run.told["launch_id"], "--yes-i-mean", launch.name)
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told, now = last.told, self.person.account()
+        assert now == self.before, f"left: {now - self.before}, gone: {self.before - now}"
+        assert told["left_behind"] == []
+        named = {("server", one) for one in told["servers"]} | {("disk", one) for one in told["disks"]}
+        assert named | {("address", one) for one in told["public_ips"]} <= self.launched
+
+
+ERRANDS: dict[str, type[Create | Launch | Another | Teardown]] = {
+    "create": Create,
+    "launch": Launch,
+    "launch --another": Another,
+    "teardown": Teardown,
+}
+
+
+def _well(person: Person, *words: str) -> Run:
+    code, run = person.run(*words)
+    assert code == 0, run.told
+    return run
+
+
+def _one_server(person: Person, name: str, told: dict[str, Any], before: frozenset[Thing]) -> None:
+    """One server more than before, with its disks and its address and nothing beside them, and the ids told are its own."""
+    servers = [one for one in person.servers() if one["name"] == name and ("server", one["id"]) not in before]
+    assert len(servers) == 1, f"{len(servers)} servers called {name}"
+    (server,) = servers
+    assert (told["server_id"], server["status"]) == (server["id"], "ACTIVE")
+    assert f"b2i-launch={told['launch_id']}" in server["tags"], server["tags"]
+    now = person.account()
+    assert now - before == person.belongings(server), now - before
+    assert before <= now, f"gone: {before - now}"
+    assert told["error"] is None

@@ -1,0 +1,124 @@
+"""kill -9 wherever b2i can die, then the same command again: one image, one server, the right members, a true report.
+
+The points are found by looking on while an undisturbed run goes by: before each request, after its effect, after its answer;
+before, inside and after each write of the journal. Polls of the same kind in a row count once.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.kills.conftest import Company
+from tests.kills.errands import ERRANDS
+from tests.kills.matrix import Death, points_of, survive_all, written_out
+
+Tell = Callable[[object], None]
+
+DEADLIEST = {
+    ("record image", "before"),
+    ("createWholeImage", "before"),
+    ("createWholeImage", "effect"),
+    ("createWholeImage", "answer"),
+    ("batchAddImageMembers", "effect"),
+    ("createServers", "before"),
+    ("createServers", "effect"),
+    ("createServers", "answer"),
+    ("record launch", "torn"),
+}
+AS_PEOPLE_HAVE_IT: dict[str, str] = {}
+
+
+@pytest.fixture
+def leftovers(company: Company) -> Iterator[None]:
+    """System disks outlive their servers, so that a teardown has more to do."""
+    company.served.switch(system_disk_on_delete="kept")
+    yield
+    company.served.switch(system_disk_on_delete="deleted")
+
+
+def test_the_deadliest_kills_of_an_order_that_is_repeated_make_one_image_and_one_server(company: Company, tell: Tell) -> None:
+    points, _ = points_of("create", company.people[0])
+    deaths = [Death(point) for point in points if point[1:] in DEADLIEST and point.since != "lease image let go"]
+    assert {death.at[1:] for death in deaths} == DEADLIEST
+    tally = survive_all("create", company.people, deaths)
+    tell(tally)
+    assert not tally.failures, "\n".join(tally.failures)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("command", ERRANDS)
+@pytest.mark.usefixtures("leftovers")
+def test_a_command_that_is_killed_at_any_point_and_repeated_ends_as_if_nothing_had_happened(
+    company: Company, tell: Tell, command: str
+) -> None:
+    points, _ = points_of(command, company.people[0])
+    tell(written_out(command, points))
+    tally = survive_all(command, company.people, map(Death, points))
+    tell(tally)
+    assert not tally.failures, "\n".join(tally.failures)
+    assert tally.longest < 30
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_whatever_exists_is_adopted_within_30_seconds_of_the_next_start_with_the_settle_times_that_people_have(
+    company: Company, tell: Tell
+) -> None:
+    """From the moment on at which the cloud has heard the request; before it nothing exists, and b2i looks for minutes."""
+    points, _ = points_of("create", company.people[0])
+    heard = [
+        point
+        for point in points
+        if point[1:] in {("createWholeImage", "effect"), ("createServers", "effect")}
+        or point.since in {"createWholeImage", "batchAddImageMembers", "createServers", "record launch sent"}
+    ]
+    for person in company.people:
+        person.settle()
+    tally = survive_all("create", company.people, map(Death, heard))
+    for person in company.people:
+        person.settle(image="2s", server="3s")
+    tell(f"With settle times as people have them, {tally}")
+    assert not tally.failures, "\n".join(tally.failures)
+    assert tally.longest < 30
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("command", ERRANDS)
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.1, marks=pytest.mark.slow, id="a few"), pytest.param(1.0, marks=pytest.mark.prove, id="many")]
+)
+@pytest.mark.usefixtures("leftovers")
+def test_a_command_whose_repetition_is_killed_too_ends_as_if_nothing_had_happened(
+    company: Company, tell: Tell, command: str, share: float
+) -> None:
+    chance, seed = _chance()
+    points, _ = points_of(command, company.people[0])
+    deaths = [Death(point, then=chance.randint(1, len(points))) for point in chance.sample(points, round(share * len(points)))]
+    tally = survive_all(command, company.people, deaths)
+    tell(f"Killed twice (PROVE_SEED={seed}): {tally}")
+    assert not tally.failures, "\n".join(tally.failures)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("command", ERRANDS)
+@pytest.mark.usefixtures("leftovers")
+def test_a_command_that_is_killed_at_any_moment_and_repeated_ends_as_if_nothing_had_happened(
+    company: Company, tell: Tell, command: str
+) -> None:
+    chance, seed = _chance()
+    _, usually = points_of(command, company.people[0])
+    number = int(os.environ.get("PROVE_KILLS", "200")) // len(ERRANDS)
+    deaths = [Death(chance.random()) for _ in range(number)]
+    tally = survive_all(command, company.people, deaths, usually=usually)
+    tell(f"At random times (PROVE_SEED={seed}): {tally}")
+    assert not tally.failures, "\n".join(tally.failures)
+
+
+def _chance() -> tuple[random.Random, int]:
+    """Chance that can be had again: its seed is told, and taken from the environment where it is named there."""
+    seed = int(os.environ.get("PROVE_SEED") or random.SystemRandom().randrange(10**6))
+    return random.Random(seed), seed  # noqa: S311 - it guards nothing
