@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.house import House, processes_of
+from tests.support.house import House
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(300)]
 
@@ -53,7 +53,7 @@ def test_what_was_asked_for_a_moment_before_is_named_and_adopted_too(house: Hous
     backup = house.backup()
     held = house.cloud.arm(name="hold", operation="createWholeImage", seconds=3)
     run = house.order(backup)
-    house.cloud.await_strike(held)
+    house.await_strike(held)
 
     page, result = cancelled(house, run)
 
@@ -87,7 +87,7 @@ def test_a_run_that_is_cancelled_before_anything_was_asked_for_says_so(house: Ho
     backup = house.backup()
     held = house.cloud.arm(name="slow", operation="getBackup", seconds=2)
     run = house.order(backup)
-    house.cloud.await_strike(held)
+    house.await_strike(held)
 
     page, result = cancelled(house, run)
 
@@ -116,10 +116,9 @@ def test_a_run_that_is_killed_while_it_is_cancelled_leaves_the_same_report(house
     house.cloud.arm(name="job-stuck", operation="createWholeImage", seconds=300)
     run = house.order(backup)
     house.await_word(run, "accepted")
-    for process in processes_of(run):
-        house.signal(process, signal.SIGSTOP)
+    house.signal_run(run, signal.SIGSTOP)
     house.cancel(run)
-    house.kill_run(run)
+    house.signal_run(run, signal.SIGKILL)
 
     house.await_state(run, "Cancelled")
     assert house.result(run)["handle"]["image"] == house.cloud.images_of(backup)[0]["id"]

@@ -21,20 +21,72 @@ from backup_to_image.cli.demo import write_files
 from backup_to_image.form import RESULT_KEY
 from tests.support.served import Served
 
-__all__ = ["BIN", "DEPLOYMENT", "ROOT", "House", "kill_family", "open_house", "patience", "processes_of"]
+__all__ = ["BIN", "DEPLOYMENT", "ROOT", "SPEED", "House", "Site", "kill_family", "open_house", "patience", "processes_of"]
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
+SPEED = 30.0
 DEPLOYMENT = "image-from-backup/on-demand"
 ENDS = {"Completed", "Failed", "Refused", "StillRunning", "PartlyDone", "Cancelled", "Crashed"}
-_SPEED = 30.0
 
 
-class House:
+class Site:
+    """An emulated cloud and the files of somebody who works with it."""
+
+    def __init__(self, folder: Path, processes: ExitStack) -> None:
+        (folder / "cloud").mkdir(parents=True)
+        self.folder = folder
+        self.cloud = processes.enter_context(Served(folder / "cloud", SPEED))
+        self.account = self.cloud.account
+        self.files = write_files(self.account, folder)
+        settings = yaml.safe_load(self.files["settings"].read_text()) | {"settle": {"image": "3s", "server": "4s"}}
+        self.files["settings"].write_text(yaml.safe_dump(settings))
+        self._spare = iter(self._unused_backups())
+
+    def asked(self, operation: str) -> int:
+        """How often the cloud was asked for that."""
+        seen = self.cloud.http.get(f"{self.account['endpoints']['iam']}/_emulator/requests").json()["requests"]
+        return sum(request["operationId"] == operation for request in seen)
+
+    def await_strike(self, fault: str, within: float = 120) -> None:
+        """Come back once the fault has struck: its request is inside the cloud now."""
+        door = f"{self.account['endpoints']['iam']}/_emulator/faults"
+        with patience(within, "the request that the fault waits for") as beats:
+            for _ in beats:
+                if all(one["id"] != fault for one in self.cloud.http.get(door).json()["armed"]):
+                    break
+
+    def members_of(self, image: str) -> list[str]:
+        return [one["member_id"] for one in self.cloud.get("ims", f"/v2/images/{image}/members")["members"]]
+
+    def launch_order(self, name: str) -> str:
+        """A launch order of that name in the worker's directory; returns the file's name."""
+        order = yaml.safe_load(self.files["launch"].read_text()) | {"name": name, "probes": []}
+        (self.files["launch"].parent / f"{name}.yaml").write_text(yaml.safe_dump(order))
+        return f"{name}.yaml"
+
+    def backup(self) -> str:
+        """One that no test has used yet and that nothing speaks against."""
+        return next(self._spare)
+
+    def _unused_backups(self) -> list[str]:
+        listed = self.cloud.get("cbr", "/v3/{project}/backups", resource_type="OS::Nova::Server", status="available")["backups"]
+        return [
+            one["id"]
+            for one in listed
+            if one["resource_name"].startswith(("shop-lb", "shop-web-0", "shop-app", "shop-queue", "shop-search", "shop-mail"))
+            and not one["extend_info"].get("os_images_data")
+            and one["extend_info"].get("contain_system_disk", True)
+            and one["name"].startswith("autobk")
+            and one["id"] not in self.account["backups"]["available"]
+        ]
+
+
+class House(Site):
     """One of each, and what a person does with them: order, look, cancel, retry, stop, kill."""
 
     def __init__(self, folder: Path, processes: ExitStack) -> None:
-        self.folder = folder
+        super().__init__(folder, processes)
         self._processes = processes
         self.api = f"http://127.0.0.1:{free_port()}/api"
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "B2I_"))} | {
@@ -45,14 +97,7 @@ class House:
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }
         self.http = processes.enter_context(httpx.Client(base_url=self.api, trust_env=False, timeout=30))
-        (folder / "cloud").mkdir()
-        self.cloud = processes.enter_context(Served(folder / "cloud", _SPEED))
-        self.account = self.cloud.account
-        self.files = write_files(self.account, folder)
-        settings = yaml.safe_load(self.files["settings"].read_text()) | {"settle": {"image": "3s", "server": "4s"}}
-        self.files["settings"].write_text(yaml.safe_dump(settings))
-        self._spare = iter(self._unused_backups())
-        self._numbers = 0
+        self._workers = 0
         self.server: subprocess.Popen[bytes]
         self.worker: subprocess.Popen[bytes]
 
@@ -84,24 +129,30 @@ class House:
                 except httpx.HTTPError:
                     continue
 
-    def start_worker(self, pool: str = "b2i", **more: str) -> None:
-        self._numbers += 1
-        name = f"worker-{self._numbers}"
-        command = ("prefect", "worker", "start", "--pool", pool, "--name", name)
-        self.worker = self.start(name, *command, B2I_CONFIG=str(self.files["settings"]), **more)
+    def start_worker(self) -> None:
+        """Ours, as the documentation says."""
+        name = self._worker_name()
+        settings = str(self.files["settings"])
+        self.worker = self.start(name, "python", "-m", "deployments.worker", "--name", name, cwd=ROOT, B2I_CONFIG=settings)
+
+    def new_worker(self, pool: str, *options: str) -> subprocess.Popen[bytes]:
+        """Prefect's own."""
+        name = self._worker_name()
+        return self.start(name, "prefect", "worker", "start", "--pool", pool, "--name", name, *options)
+
+    def _worker_name(self) -> str:
+        self._workers += 1
+        return f"worker-{self._workers}"
 
     def kill_worker_and_runs(self) -> None:
         """As when their host dies: nobody is left to report it."""
         kill_family(self.worker.pid)
 
-    def kill_run(self, run: str) -> None:
+    def signal_run(self, run: str, number: signal.Signals = signal.SIGKILL) -> None:
         """As when the memory is full: the run's process is gone, its worker sees it."""
         for process in processes_of(run):
-            kill(process)
-
-    def signal(self, process: int, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
@@ -118,10 +169,35 @@ class House:
         command = [sys.executable, "-m", "deployments.setup", *arguments]
         return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
 
+    def new_pool(self, name: str) -> None:
+        template = self.ask("GET", "/work_pools/b2i")["base_job_template"]
+        self.ask("POST", "/work_pools/", name=name, type="process", base_job_template=template)
+
+    def new_block(self, name: str, site: Site) -> str:
+        """A credentials block for another cloud; returns its id."""
+        like = self.ask("GET", "/block_types/slug/otc-project/block_documents/name/b2i")
+        account = site.account
+        data = {
+            "auth_url": account["auth_url"],
+            "region": account["region"],
+            "domain_name": account["domain_name"],
+            "project_name": account["project_name"],
+            "username": account["user"],
+            "password": account["password"],
+            "settings_file": str(site.files["settings"]),
+        }
+        same = {one: like[one] for one in ("block_schema_id", "block_type_id")}
+        return str(self.ask("POST", "/block_documents/", name=name, data=data, **same)["id"])
+
     # -- what a person does in the UI, by the API that the UI asks -------------------------------------------------------
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
-        answer = self.http.request(method, path, json=body or None)
+        """Asked again where the server's database was locked for a moment, as everybody's client does."""
+        with patience(30, f"an answer to {method} {path}") as beats:
+            for _ in beats:
+                answer = self.http.request(method, path, json=body or None)
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    break
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -132,6 +208,15 @@ class House:
             "POST", f"/deployments/{found['id']}/create_flow_run", parameters={"order": {"backup_id": backup} | form}
         )
         return str(ordered["id"])
+
+    def order_foreign(self, deployment: str, **parameters: Any) -> str:
+        found = self.ask("GET", f"/deployments/name/{deployment}")
+        return str(self.ask("POST", f"/deployments/{found['id']}/create_flow_run", parameters=parameters)["id"])
+
+    def states(self, run: str) -> list[dict[str, Any]]:
+        """All that the run has been, oldest first."""
+        found: list[dict[str, Any]] = self.ask("GET", f"/flow_run_states/?flow_run_id={run}")
+        return sorted(found, key=lambda state: state["timestamp"])
 
     def newest_run(self, within: float = 30) -> str:
         """The run that somebody else is about to order."""
@@ -199,47 +284,6 @@ class House:
                 if word in self.told(run):
                     break
 
-    @contextmanager
-    def without_automations(self) -> Iterator[None]:
-        """Nobody brings a run back meanwhile."""
-        switched = [one["id"] for one in self.ask("POST", "/automations/filter") if one["enabled"]]
-        for one in switched:
-            self.ask("PATCH", f"/automations/{one}", enabled=False)
-        try:
-            yield
-        finally:
-            for one in switched:
-                self.ask("PATCH", f"/automations/{one}", enabled=True)
-
-    # -- its cloud -------------------------------------------------------------------------------------------------------
-
-    def asked(self, operation: str) -> int:
-        """How often the cloud was asked for that."""
-        seen = self.cloud.http.get(f"{self.account['endpoints']['iam']}/_emulator/requests").json()["requests"]
-        return sum(request["operationId"] == operation for request in seen)
-
-    def launch_order(self, name: str) -> str:
-        """A launch order of that name in the worker's directory; returns the file's name."""
-        order = yaml.safe_load(self.files["launch"].read_text()) | {"name": name, "probes": []}
-        (self.files["launch"].parent / f"{name}.yaml").write_text(yaml.safe_dump(order))
-        return f"{name}.yaml"
-
-    def backup(self) -> str:
-        """One that no test has used yet and that nothing speaks against."""
-        return next(self._spare)
-
-    def _unused_backups(self) -> list[str]:
-        listed = self.cloud.get("cbr", "/v3/{project}/backups", resource_type="OS::Nova::Server", status="available")["backups"]
-        return [
-            one["id"]
-            for one in listed
-            if one["resource_name"].startswith(("shop-lb", "shop-web-0", "shop-app", "shop-queue", "shop-search", "shop-mail"))
-            and not one["extend_info"].get("os_images_data")
-            and one["extend_info"].get("contain_system_disk", True)
-            and one["name"].startswith("autobk")
-            and one["id"] not in self.account["backups"]["available"]
-        ]
-
 
 def processes_of(run: str) -> list[int]:
     """The processes that work on a run: Prefect names it in their environment."""
@@ -253,14 +297,8 @@ def kill_family(root: int) -> None:
     while more := {pid for pid, parent in parents.items() if parent in family} - family:
         family |= more
     for process in family:
-        kill(process)
-
-
-def kill(process: int) -> None:
-    try:
-        os.kill(process, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _content(path: Path) -> bytes:
