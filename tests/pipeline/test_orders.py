@@ -139,10 +139,24 @@ def test_a_teardown_that_was_killed_is_finished(door: Door, region: Region, back
     told = door.create(backup, launch=region.write_launch()).told
     with region.killing("getServer"):
         region.b2i("teardown", told["launch_id"], "--yes-i-mean", "shop-restored")
+    region.clock.advance(60)
     ended, (left,) = reconciled(region)
     assert (ended.code, left["verb"], left["outcome"]) == (0, "teardown", "finished")
     assert region.launched() == []
     assert reconciled(region)[1] == []
+
+
+def test_a_server_that_people_use_goes_only_when_somebody_says_its_name(door: Door, region: Region, backup: str) -> None:
+    """Whatever the journal says, be it left by a killed teardown, stale or planted."""
+    told = door.create(backup, launch=region.write_launch()).told
+    with region.killing("deleteServers"):
+        region.b2i("teardown", told["launch_id"], "--yes-i-mean", "shop-restored")
+    region.forget()
+    ended, (left,) = reconciled(region)
+    assert (ended.code, left["outcome"]) == (0, "not_begun")
+    assert f"b2i teardown {told['launch_id']} --yes-i-mean shop-restored" in left["action"]
+    assert region.writes == []
+    assert [server["id"] for server in region.launched()] == [told["server_id"]]
 
 
 # -- nothing is begun ---------------------------------------------------------------------------------------------------

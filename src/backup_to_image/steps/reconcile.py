@@ -186,7 +186,16 @@ async def _launch(wanted: OrderedLaunch, order: OpenOrder, ctx: Context) -> _Fou
 
 
 async def _teardown(wanted: OrderedTeardown, ctx: Context) -> _Found:
-    done = await tear_down(await find_launch(wanted.launch_id, ctx), ctx, patience=_TEARDOWN)
+    """Disks and addresses of servers that are gone, and drills. A server that people use goes only when its name is said."""
+    found = await find_launch(wanted.launch_id, ctx)
+    if found.servers and not found.drill:
+        return _Found(
+            outcome="not_begun",
+            words=f"{', '.join(server.name for server in found.servers)} is still there",
+            action=f"If it is to go: `b2i teardown {wanted.launch_id} --yes-i-mean {found.name}`.",
+            ids={"launch": wanted.launch_id, "server": ", ".join(server.id for server in found.servers)},
+        )
+    done = await tear_down(found, ctx, patience=_TEARDOWN)
     if done.left_behind:
         return _Found(outcome="running", words=f"left behind: {', '.join(done.left_behind)}", ids={"launch": wanted.launch_id})
     return _Found(outcome="finished", words="nothing is left of it", ids={"launch": wanted.launch_id})
