@@ -219,7 +219,6 @@ def _parsed(content: bytes) -> Holder:
         return Holder()
 
 
-_REFUSED = "nobody listens there (connection refused)"
 _CLUSTER = "it is part of a cluster, which a journal cannot lie on: name a server without cluster mode"
 _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.BusyLoadingError, "it is still loading its data; try again in a moment"),
@@ -249,7 +248,7 @@ def _words(error: BaseException, place: SharedPlace) -> str:
     for known, words in _CLASSES:
         if isinstance(error, known):
             return words
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    said = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     if isinstance(error, exceptions.NoPermissionError):
         return f"its rules (ACL) do not let user {place.user or 'default'} do this: {said}"
     if isinstance(error, exceptions.ResponseError):
@@ -258,7 +257,7 @@ def _words(error: BaseException, place: SharedPlace) -> str:
 
 
 def _network_words(error: BaseException) -> str | None:
-    """What the system said when it could not be reached: it stands at the beginning of the chain."""
+    """What the system said when it could not be reached: at the beginning of the chain, or as a number in the client's words."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
@@ -267,9 +266,8 @@ def _network_words(error: BaseException) -> str | None:
             return f"no TLS with it: {seen.reason or seen}"
         if isinstance(seen, socket.gaierror):
             return f"its name is not known: {seen.strerror}"
-        if isinstance(seen, OSError) and seen.errno is not None:
-            return _REFUSED if seen.errno == errno.ECONNREFUSED else os.strerror(seen.errno)
-        if isinstance(seen, OSError) and f"[Errno {errno.ECONNREFUSED}]" in str(seen):
-            return _REFUSED  # by each of several addresses
         seen = seen.__cause__ or seen.__context__
-    return None
+    number = re.search(r"\b(?:Error|Errno) (\d+)\b", str(error))
+    if number is None:
+        return None
+    return "nobody listens there (connection refused)" if int(number[1]) == errno.ECONNREFUSED else os.strerror(int(number[1]))
