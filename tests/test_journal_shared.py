@@ -122,7 +122,7 @@ async def test_a_right_that_is_missing_is_told_before_anything_depends_on_it(
     robot: Callable[[str], SharedPlace], missing: str
 ) -> None:
     told = await refusal(robot(documented_rules().replace(f" +{missing}", "")))
-    assert "do not let user robot" in told or f"'{missing}'" in told
+    assert "do not let user robot" in told
 
 
 async def test_it_works_where_the_server_does_not_tell_of_itself(robot: Callable[[str], SharedPlace]) -> None:

@@ -79,6 +79,7 @@ class Shared:
         return str(self._place)
 
     async def open(self) -> None:
+        await self._do("SET", self._key("probe"), b"", "PX", _milliseconds(_SECONDS))
         probe, me = f"probe-{secrets.token_hex(4)}", Holder.this_process()
         await self.take(probe, me, _SECONDS)
         await self.release(probe, me)
@@ -240,6 +241,9 @@ _REPLIES = {
 } | dict.fromkeys(("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"), _CLUSTER)
 
 
+_FORBIDDEN_IN_SCRIPT = re.compile("ACL failure in script|user executing the script")
+
+
 def _words(error: BaseException, place: SharedPlace) -> str:
     """Why it cannot be done, in plain words; never a secret."""
     if isinstance(error, exceptions.AuthenticationError):
@@ -249,10 +253,10 @@ def _words(error: BaseException, place: SharedPlace) -> str:
         if isinstance(error, known):
             return words
     said = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-    if isinstance(error, exceptions.NoPermissionError):
+    if isinstance(error, exceptions.NoPermissionError) or _FORBIDDEN_IN_SCRIPT.search(said):
         return f"its rules (ACL) do not let user {place.user or 'default'} do this: {said}"
     if isinstance(error, exceptions.ResponseError):
-        return next((words for reply, words in _REPLIES.items() if said.startswith(reply)), said)
+        return next((words for reply, words in _REPLIES.items() if re.search(rf"\b{reply}\b", said)), said)
     return _network_words(error) or said
 
 
