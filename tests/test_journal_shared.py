@@ -84,6 +84,7 @@ async def test_a_password_that_is_wrong_or_missing_is_told_and_never_shown(
     robot("~* +@all")
     wrong = place(server.address.replace("//", "//robot@"), f"{SECRET}!")
     assert "user robot or the password is wrong" in await refusal(wrong)
+    assert "it has no password" in await refusal(place(server.address, SECRET))
     server.do("CONFIG", "SET", "requirepass", SECRET)
     try:
         assert "the password is wanted: set B2I_JOURNAL_PASSWORD" in await refusal(place(server.address))

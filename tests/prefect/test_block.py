@@ -93,7 +93,7 @@ async def test_a_workers_journal_may_lie_on_a_server_whose_weakness_is_told(proj
         settings_file.write_text(f"journal: {forgetful.address}\n")
         async with project.connect(tell=told.append) as ctx:
             assert ctx.journal.place == forgetful.address
-        assert forgetful.do("CLIENT", "LIST").count(b"name=") == 1, "the connection is still open"
+        assert forgetful.do("CLIENT", "LIST").count(b" addr=") == 1, "the connection is still open"
     (warning,) = told
     assert "appendonly yes" in warning
 

@@ -168,7 +168,7 @@ class Shared:
         evicts = None if memory is None or policy is None else bool(memory.get("maxmemory")) and policy != "noeviction"
         warnings: list[str] = []
         if in_memory:
-            warnings.append(f"The journal {self.place} loses what it knows when its server restarts: set `appendonly yes` there.")
+            warnings.append(f"The journal {self.place} may be forgotten when its server restarts: set `appendonly yes` there.")
         if evicts:
             warnings.append(
                 f"The journal {self.place} may throw records away when its memory is used up (maxmemory-policy {policy}): "
@@ -247,6 +247,8 @@ _FORBIDDEN_IN_SCRIPT = re.compile("ACL failure in script|user executing the scri
 def _words(error: BaseException, place: SharedPlace) -> str:
     """Why it cannot be done, in plain words; never a secret."""
     if isinstance(error, exceptions.AuthenticationError):
+        if "without any password configured" in str(error):
+            return f"it has no password: unset {PASSWORD_VARIABLE}, or name a user in the address"
         given = "is wrong" if place.password else f"is wanted: set {PASSWORD_VARIABLE}"
         return f"{f'user {place.user} or ' if place.user else ''}the password {given}"
     for known, words in _CLASSES:
