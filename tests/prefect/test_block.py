@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import LoginRefused, UsageError
 from backup_to_image.otc import read_clouds
+from tests.support.valkey import Valkey
 
 ENTRY = {
     "auth": {
@@ -84,6 +85,17 @@ async def test_a_connection_is_logged_in_and_knows_the_workers_settings(project:
         assert ctx.project_id == account["project_id"]
         assert ctx.settings.projects == {"dr": account["second_project"]}
         assert ctx.journal.place.endswith("journal")
+
+
+async def test_a_workers_journal_may_lie_on_a_server_whose_weakness_is_told(project: Any, settings_file: Path) -> None:
+    told: list[str] = []
+    with Valkey(appendonly="no") as forgetful:
+        settings_file.write_text(f"journal: {forgetful.address}\n")
+        async with project.connect(tell=told.append) as ctx:
+            assert ctx.journal.place == forgetful.address
+        assert forgetful.do("CLIENT", "LIST").count(b" addr=") == 1, "the connection is still open"
+    (warning,) = told
+    assert "appendonly yes" in warning
 
 
 async def test_a_wrong_password_is_refused_in_plain_words(project: Any, region: Any) -> None:

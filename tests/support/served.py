@@ -128,12 +128,12 @@ class Served:
 class Desk:
     """A folder from which somebody works with a served region: settings, journal, launch orders, and b2i as a process."""
 
-    def __init__(self, served: Served, folder: Path) -> None:
+    def __init__(self, served: Served, folder: Path, *, journal: str = "journal") -> None:
         self.served, self.folder = served, folder
         account = served.account
         settings = {
             "projects": {"dr": account["second_project"]},
-            "journal": "journal",
+            "journal": journal,
             "settle": {"image": "2s", "server": "3s"},
         }
         (folder / "b2i.yaml").write_text(yaml.safe_dump(settings))

@@ -79,6 +79,7 @@ class Shared:
         return str(self._place)
 
     async def open(self) -> None:
+        await self._do("SET", self._key("probe"), b"", "PX", _milliseconds(_SECONDS))
         probe, me = f"probe-{secrets.token_hex(4)}", Holder.this_process()
         await self.take(probe, me, _SECONDS)
         await self.release(probe, me)
@@ -170,7 +171,7 @@ class Shared:
         evicts = None if memory is None or policy is None else bool(memory.get("maxmemory")) and policy != "noeviction"
         warnings: list[str] = []
         if in_memory:
-            warnings.append(f"The journal {self.place} loses what it knows when its server restarts: set `appendonly yes` there.")
+            warnings.append(f"The journal {self.place} may be forgotten when its server restarts: set `appendonly yes` there.")
         if evicts:
             warnings.append(
                 f"The journal {self.place} may throw records away when its memory is used up (maxmemory-policy {policy}): "
@@ -222,7 +223,6 @@ def _parsed(content: bytes) -> Holder:
         return Holder()
 
 
-_REFUSED = "nobody listens there (connection refused)"
 _CLUSTER = "it is part of a cluster, which a journal cannot lie on: name a server without cluster mode"
 _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.BusyLoadingError, "it is still loading its data; try again in a moment"),
@@ -244,24 +244,29 @@ _REPLIES = {
 } | dict.fromkeys(("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"), _CLUSTER)
 
 
+_FORBIDDEN_IN_SCRIPT = re.compile("ACL failure in script|user executing the script")
+
+
 def _words(error: BaseException, place: SharedPlace) -> str:
     """Why it cannot be done, in plain words; never a secret."""
     if isinstance(error, exceptions.AuthenticationError):
+        if "without any password configured" in str(error):
+            return f"it has no password: unset {PASSWORD_VARIABLE}, or name a user in the address"
         given = "is wrong" if place.password else f"is wanted: set {PASSWORD_VARIABLE}"
         return f"{f'user {place.user} or ' if place.user else ''}the password {given}"
     for known, words in _CLASSES:
         if isinstance(error, known):
             return words
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if isinstance(error, exceptions.NoPermissionError):
+    said = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    if isinstance(error, exceptions.NoPermissionError) or _FORBIDDEN_IN_SCRIPT.search(said):
         return f"its rules (ACL) do not let user {place.user or 'default'} do this: {said}"
     if isinstance(error, exceptions.ResponseError):
-        return next((words for reply, words in _REPLIES.items() if said.startswith(reply)), said)
+        return next((words for reply, words in _REPLIES.items() if re.search(rf"\b{reply}\b", said)), said)
     return _network_words(error) or said
 
 
 def _network_words(error: BaseException) -> str | None:
-    """What the system said when it could not be reached: it stands at the beginning of the chain."""
+    """What the system said when it could not be reached: at the beginning of the chain, or as a number in the client's words."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
@@ -270,9 +275,8 @@ def _network_words(error: BaseException) -> str | None:
             return f"no TLS with it: {seen.reason or seen}"
         if isinstance(seen, socket.gaierror):
             return f"its name is not known: {seen.strerror}"
-        if isinstance(seen, OSError) and seen.errno is not None:
-            return _REFUSED if seen.errno == errno.ECONNREFUSED else os.strerror(seen.errno)
-        if isinstance(seen, OSError) and f"[Errno {errno.ECONNREFUSED}]" in str(seen):
-            return _REFUSED  # by each of several addresses
         seen = seen.__cause__ or seen.__context__
-    return None
+    number = re.search(r"\b(?:Error|Errno) (\d+)\b", str(error))
+    if number is None:
+        return None
+    return "nobody listens there (connection refused)" if int(number[1]) == errno.ECONNREFUSED else os.strerror(int(number[1]))
