@@ -134,11 +134,14 @@ class Place:
         self.created_at: datetime | None = None
         """When the cloud says that the image was created; None until a list has shown it."""
         self._last = ""
+        self._heard: Image | None = None
         self._news = asyncio.Event()
 
     async def look(self) -> Image | None:
         """The image as the list shows it; None where this wait has to ask by itself. Raises trouble that passes."""
-        image = await self._watcher.list_for(self)
+        # News is taken as it is: a list anew for each would be news for all again.
+        image = self._heard or await self._watcher.list_for(self)
+        self._heard = None
         self._news.clear()
         self._last = image.status if image else self._last
         return image
@@ -150,6 +153,7 @@ class Place:
             return
         self.created_at = image.created_at
         if image.status in IMAGE.pending or image.status != self._last:
+            self._heard = image
             self._news.set()
 
     async def rest(self, seconds: float) -> None:
