@@ -46,7 +46,7 @@ class Told:
         self.lines.append(line)
 
 
-async def make(region: Region, backups: list[str], *, told: Told | None = None, **timeouts: timedelta) -> list[Any]:
+async def make(region: Region, backups: list[str], *, told: Told | None = None, **timeouts: Any) -> list[Any]:
     """Each of these backups into an image, all at once over one connection; what became of each, errors too.
 
     `timeouts`: by the place of the backup in the list, as `at_3=`.
@@ -249,16 +249,58 @@ async def test_trouble_of_one_list_is_no_news_for_all_and_no_reason_to_ask_one_b
     assert while_waiting(region)["getImsJob"] == MANY
 
 
+@pytest.mark.parametrize("job_tells", ["late", "early"])
 @pytest.mark.parametrize("fault", ["forbidden", "error-503", "truncated-json"])
 async def test_where_no_list_is_to_be_had_each_image_is_asked_for_by_itself(
-    region: Region, backups: list[str], fault: str
+    region: Region, backups: list[str], fault: str, job_tells: str
 ) -> None:
     told = Told()
     at_the_first_list(region, lambda: region.arm(fault, operation="listCloudImages", times=None))
-    # The list is also how an image is found whose id the job does not tell.
-    region.emulator.switches["image_id_in_job"] = "early"
+    region.emulator.switches["image_id_in_job"] = job_tells
     all_made(region, await make(region, backups, told=told), backups)
     assert len([line for line in told.lines if "asking for each image by itself" in line]) == 1
+
+
+def test_a_wait_that_is_alone_goes_by_its_job_where_images_may_not_be_listed(region: Region, backups: list[str]) -> None:
+    """With nothing known of earlier ones it looks often, and beside the job for the image too."""
+    for image in region.things("image"):
+        region.emulator.cloud.remove("image", image["id"])
+    armed: list[str] = []
+
+    def forbid(asked: Any) -> None:
+        if asked.operation == "getImsJob" and not armed:
+            armed.append(region.emulator.faults.arm("forbidden", operation="listCloudImages", times=None))
+
+    region.watchers.append(forbid)
+    ended = region.b2i("create", backups[0])
+    assert (ended.code, ended.told["outcome"]) == (0, "made"), ended.err
+    assert any(asked.status == 403 for asked in region.sent("listCloudImages"))
+
+
+async def test_a_refused_list_is_tried_again_later_and_told_once_however_long_that_lasts(
+    region: Region, backups: list[str]
+) -> None:
+    told = Told()
+    region.arm("job-stuck", operation="createWholeImage", times=None)
+    at_the_first_list(region, lambda: region.arm("forbidden", operation="listCloudImages", times=None))
+    region.emulator.switches["image_id_in_job"] = "early"
+    ended = await make(region, backups, told=told)
+    assert all(isinstance(one, StillRunning) for one in ended)
+    assert 4 <= sum(asked.status == 403 for asked in region.sent("listCloudImages")) <= 8
+    assert len([line for line in told.lines if "asking for each image by itself" in line]) == 1
+
+
+@pytest.mark.parametrize("jump", [-3600, 3600, 2.9])
+async def test_a_clock_that_is_put_back_or_forward_makes_no_old_list_look_new(
+    region: Region, backups: list[str], jump: float
+) -> None:
+    async with region.context() as ctx:
+        with ctx.watch.image(backups[0]) as place, ctx.watch.image(backups[1]):
+            await place.look()
+            before = len(region.sent("listCloudImages"))
+            region.clock.advance(jump)
+            await place.look()
+    assert len(region.sent("listCloudImages")) - before == (1 if abs(jump) > 3 else 0)
 
 
 async def test_an_image_that_is_active_while_its_job_still_runs_is_not_green_and_costs_a_job_call_a_beat_at_most(

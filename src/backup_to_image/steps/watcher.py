@@ -81,7 +81,8 @@ class Watcher:
             self._reading = None
 
     def _is_old(self) -> bool:
-        return self._read_at is not None and self._cloud.clock.now() >= self._read_at + _BEAT
+        """Also when the clock was put back since: what was read in the future says nothing of now."""
+        return self._read_at is not None and not self._read_at <= self._cloud.clock.now() < self._read_at + _BEAT
 
     def _one_by_one(self) -> bool:
         return self._one_by_one_until is not None and self._cloud.clock.now() < self._one_by_one_until
@@ -92,12 +93,13 @@ class Watcher:
         except CloudError as error:
             self._troubles += 1
             if not passes(error) or self._troubles >= _PATIENCE_WITH_LISTS:
+                if self._one_by_one_until is None:
+                    self._tell(f"the list of images tells nothing ({error.code}); asking for each image by itself for now")
                 self._one_by_one_until = self._cloud.clock.now() + _ONE_BY_ONE_FOR
-                self._tell(f"the list of images tells nothing ({error.code}); asking for each image by itself for 10 min")
             raise
         finally:
             self._read_at = self._cloud.clock.now()
-        self._troubles = 0
+        self._troubles, self._one_by_one_until = 0, None
         for place in self._places:
             place.hear(listed)
         return listed
