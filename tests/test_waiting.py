@@ -14,7 +14,7 @@ from backup_to_image import waiting
 from backup_to_image.clock import FakeClock
 from backup_to_image.contract import openapi
 from backup_to_image.errors import ApiError, BadAnswer, ErrorClass, NoAnswer, NotFound, StillRunning, UnknownState
-from backup_to_image.waiting import LONGEST_BEAT, SHORTEST_BEAT, Pace, States, passes, quiet, wait
+from backup_to_image.waiting import LONGEST_BEAT, SHORTEST_BEAT, Pace, States, passes, quiet, wait, within
 
 TABLES = {name: table for name, table in vars(waiting).items() if isinstance(table, States)}
 
@@ -190,6 +190,71 @@ async def test_a_process_that_was_asleep_beyond_the_deadline_looks_before_it_giv
     # The first look was before the sleep: the machine was suspended while it was under way.
     with pytest.raises(StillRunning):
         await wait_for(clock, look)
+
+
+async def test_a_look_that_hangs_is_given_up_a_minute_after_the_deadline() -> None:
+    clock = FakeClock()
+    deadline = clock.now() + timedelta(minutes=10)
+    given_up: list[bool] = []
+
+    async def hang() -> str:
+        try:
+            await clock.sleep(100_000)
+        except asyncio.CancelledError:
+            given_up.append(True)
+            raise
+        return "active"
+
+    with pytest.raises(StillRunning):
+        await wait_for(clock, hang)
+    await asyncio.sleep(0)
+    assert clock.now() == deadline + timedelta(seconds=60)
+    assert given_up == [True]
+
+
+async def test_a_look_that_is_answered_after_the_deadline_but_within_the_minute_counts() -> None:
+    clock = FakeClock()
+
+    async def slow() -> str:
+        await clock.sleep(10 * 60 + 50)
+        return "active"
+
+    assert await wait_for(clock, slow) == ("active", True)
+
+
+async def test_news_ends_a_rest_early_and_never_moves_the_deadline() -> None:
+    clock, rests = FakeClock(), []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        await clock.sleep(min(seconds, 1.0))
+
+    begun = clock.now()
+    with pytest.raises(StillRunning):
+        await wait_for(clock, states_by_time(clock, (0, "saving")), rest=rest, minutes=2)
+    assert len(rests) > 100
+    assert clock.now() - begun == timedelta(minutes=2)
+
+
+async def test_what_is_given_up_after_a_while_leaves_nothing_behind() -> None:
+    clock = FakeClock()
+    assert await within(clock, 5, clock.sleep(3)) is None
+    assert await within(clock, 5, states_by_time(clock, (0, "active"))()) == "active"
+    with pytest.raises(ZeroDivisionError):
+        await within(clock, 5, failing())
+    asking = asyncio.create_task(within(clock, 5, asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    ours = {task for task in asyncio.all_tasks() if task is not asyncio.current_task() and "_drive" not in repr(task)}
+    assert ours == set()
+
+
+async def failing() -> None:
+    raise ZeroDivisionError
 
 
 async def test_an_unknown_state_ends_the_wait_at_once() -> None:

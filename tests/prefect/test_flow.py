@@ -238,3 +238,17 @@ async def test_no_secret_is_in_the_database_or_in_the_home_of_prefect(project: A
     assert project.tokens
     for secret in (account["password"], account["sk"], *project.tokens):
         assert secret.encode() not in kept
+
+
+async def test_requests_that_wait_for_the_cloud_are_told_in_the_flows_log(
+    project: Any, account: Account, region: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    region.faults.arm("throttled-429", operation="getImsJob", skip=1, retry_after=900)
+    with caplog.at_level(logging.INFO, "prefect"):
+        state = await run(OrderForm(backup_id=account["backups"]["available"][0]), project)
+
+    assert state.is_completed()
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("prefect.flow_runs")]
+    (waits,) = [line for line in lines if "to take requests again" in line]
+    assert "Retry-After 900 s, of which 300 s are kept" in waits
+    assert any(line.startswith("requests no longer wait, after 5 min") for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -89,12 +90,14 @@ class _Making:
         """What no list tells: whether the job agrees that the image is active, why it failed, and where an unlisted one is."""
         self._looks += 1
         job = await self._job()
+        image: Image | None = None
         if listed is not None and self.image_id in {None, listed.id}:
-            image: Image | None = listed
-        elif job is None or job.status not in {"INIT", "RUNNING"} or self._looks % _ASK_THE_IMAGE_TOO == 0:
+            image = listed
+        elif job is None or job.status not in {"INIT", "RUNNING"}:
             image = await self._image()
-        else:
-            image = None
+        elif self._looks % _ASK_THE_IMAGE_TOO == 0:
+            with contextlib.suppress(CloudError):  # its job is at work: that it is not to be seen just now ends nothing
+                image = await self._image()
         if self.refused and image is None and self.ctx.clock.now() >= self._refused_at + self.ctx.settings.settle.image:
             # Used, and still no image to be seen: it is not in this project, and waiting shows nothing.
             job = self.refused

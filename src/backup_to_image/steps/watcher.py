@@ -81,7 +81,8 @@ class Watcher:
             self._reading = None
 
     def _is_old(self) -> bool:
-        return self._read_at is not None and self._cloud.clock.now() >= self._read_at + _BEAT
+        """Also when the clock was put back since: what was read in the future says nothing of now."""
+        return self._read_at is not None and not self._read_at <= self._cloud.clock.now() < self._read_at + _BEAT
 
     def _one_by_one(self) -> bool:
         return self._one_by_one_until is not None and self._cloud.clock.now() < self._one_by_one_until
@@ -92,12 +93,13 @@ class Watcher:
         except CloudError as error:
             self._troubles += 1
             if not passes(error) or self._troubles >= _PATIENCE_WITH_LISTS:
+                if self._one_by_one_until is None:
+                    self._tell(f"the list of images tells nothing ({error.code}); asking for each image by itself for now")
                 self._one_by_one_until = self._cloud.clock.now() + _ONE_BY_ONE_FOR
-                self._tell(f"the list of images tells nothing ({error.code}); asking for each image by itself for 10 min")
             raise
         finally:
             self._read_at = self._cloud.clock.now()
-        self._troubles = 0
+        self._troubles, self._one_by_one_until = 0, None
         for place in self._places:
             place.hear(listed)
         return listed
@@ -134,11 +136,14 @@ class Place:
         self.created_at: datetime | None = None
         """When the cloud says that the image was created; None until a list has shown it."""
         self._last = ""
+        self._heard: Image | None = None
         self._news = asyncio.Event()
 
     async def look(self) -> Image | None:
         """The image as the list shows it; None where this wait has to ask by itself. Raises trouble that passes."""
-        image = await self._watcher.list_for(self)
+        # News is taken as it is: a list anew for each would be news for all again.
+        image = self._heard or await self._watcher.list_for(self)
+        self._heard = None
         self._news.clear()
         self._last = image.status if image else self._last
         return image
@@ -150,6 +155,7 @@ class Place:
             return
         self.created_at = image.created_at
         if image.status in IMAGE.pending or image.status != self._last:
+            self._heard = image
             self._news.set()
 
     async def rest(self, seconds: float) -> None:
