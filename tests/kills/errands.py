@@ -39,7 +39,7 @@ class Create:
         (image,) = images
         assert (told["image_id"], told["image_name"], told["status"]) == (image["id"], image["name"], image["status"])
         assert image["status"] == "active"
-        assert told["adopted"] is not last.granted("createWholeImage"), told["adopted"]
+        assert last.told_truly("createWholeImage"), told["adopted"]
         assert told["outcome"] == ("adopted" if told["adopted"] else "made")
         assert told["shared_with"] == self.person.members(image["id"]) == [self.person.served.account["second_project"]]
         _one_server(self.person, self.name, told, self.before | {("image", image["id"])})
@@ -62,7 +62,7 @@ class Launch:
         told = last.told
         _one_server(self.person, self.name, told, self.before)
         assert (told["server_ids"], told["image_id"]) == ([told["server_id"]], self.image)
-        assert told["adopted"] is not last.granted("createServers"), told["adopted"]
+        assert last.told_truly("createServers"), told["adopted"]
         assert told["outcome"] == ("adopted" if told["adopted"] else "made")
 
 
