@@ -25,6 +25,8 @@ from tests.support.served import Served
 
 SPEED = 120
 """At this speed an image takes a second, which is the shortest time that the cloud's own dates tell."""
+LATE = 2.0
+"""Seconds for which what has been made is on no list yet, so that nobody finds it who does not know that it was asked for."""
 PATIENCE = 100.0
 KEPT = 8
 """Backups of every server that already have an image: they tell how long one takes."""
@@ -163,7 +165,7 @@ class Person:
         settings = {
             "projects": {"dr": account["second_project"]},
             "journal": "journal",
-            "settle": {"image": "2s", "server": "3s"},
+            "settle": {"image": "3s", "server": "4s"},
         }
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "b2i.yaml").write_text(yaml.safe_dump(settings))
@@ -243,6 +245,10 @@ class Person:
 
     def _get(self, service: str, path: str, **query: Any) -> Any:
         return self.served.ask("GET", service, path, project=self.project, params=query)
+
+    def catch_up(self) -> None:
+        """Let lists show all that there is. That nothing more comes can only be waited for."""
+        time.sleep(LATE)
 
     def account(self) -> frozenset[Thing]:
         """All that the project has and that costs money."""
