@@ -32,14 +32,14 @@ _ADMIN_PASS = re.compile(rb'"adminPass"\s*:\s*"([^"]+)"')
 
 
 class Point(NamedTuple):
-    """A place to die: the last thing that changed something, what goes on, and how far it has got."""
+    """A place to die: the last thing that changed something (empty: whatever it was), what goes on, and how far it has got."""
 
     since: str
     what: str
     phase: str
 
     def __str__(self) -> str:
-        return f"{self.since} > {self.what} > {self.phase}"
+        return " > ".join(part for part in self if part)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Witness:
         self.count += 1
         here = Point(since, what, phase)
         os.write(self._seen, f"{json.dumps([*here, status])}\n".encode())
-        if self.plan.end_at in (here, self.count):
+        if self.plan.end_at in (here, Point("", what, phase), self.count):
             os.kill(os.getpid(), self.plan.by)
 
     def overheard(self, secret: str) -> None:
@@ -121,8 +121,10 @@ class Witness:
             what = _label(os.fspath(arguments[1]).removeprefix(self.journal))
             self.reached(self.since, what, "torn")
             self._under_way = (self.since, what, self._change(what, Path(path)))
-        elif event == "os.remove" and name.endswith(".claim"):
-            self.reached(self.since, f"{_label(name)} away", "before")
+        elif event == "os.remove" and not temporary and not name.startswith("."):
+            what = f"{_label(name)} away"
+            self.reached(self.since, what, "before")
+            self._under_way = (self.since, what, self.since if name.endswith(".claim") else what)
 
     def _taken(self) -> None:
         """The system has done what it was doing when we last looked."""

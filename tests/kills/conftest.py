@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.kills.company import SPEED, Person, people, seed
+from tests.kills.company import LATE, SPEED, Person, people, seed
 from tests.support.served import Served
 
 PEOPLE = 12
@@ -22,7 +22,9 @@ class Company:
 def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     folder = tmp_path_factory.mktemp("company")
     with Served(folder, SPEED, seed(folder, PEOPLE, BACKUPS)) as served:
-        yield Company(served, list(people(served, folder / "people")))
+        everybody = list(people(served, folder / "people"))
+        served.arm(name="late-listing", seconds=LATE * SPEED, times=None)
+        yield Company(served, everybody)
 
 
 @pytest.fixture

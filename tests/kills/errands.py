@@ -15,7 +15,7 @@ class Errand(Protocol):
     words: tuple[str, ...]
 
     def check(self, last: Run, earlier: list[Run]) -> None:
-        """One image, one server, nothing beside them, and the last run told the truth about them."""
+        """One image, one server, nothing beside them, and the last run told the truth about them; once lists have caught up."""
         ...
 
 
@@ -33,16 +33,16 @@ class Create:
         self.words = ("create", self.backup, "--share-with", "dr", "--launch", self.person.launch_order(self.name))
 
     def check(self, last: Run, earlier: list[Run]) -> None:
-        told = last.told
+        told, now = last.told, self.person.account()
         images = [one for one in self.person.images() if one["__backup_id"] == self.backup]
         assert len(images) == 1, f"{len(images)} images"
         (image,) = images
         assert (told["image_id"], told["image_name"], told["status"]) == (image["id"], image["name"], image["status"])
         assert image["status"] == "active"
-        assert told["adopted"] is not last.granted("createWholeImage"), told["adopted"]
+        assert last.told_truly("createWholeImage"), told["adopted"]
         assert told["outcome"] == ("adopted" if told["adopted"] else "made")
         assert told["shared_with"] == self.person.members(image["id"]) == [self.person.served.account["second_project"]]
-        _one_server(self.person, self.name, told, self.before | {("image", image["id"])})
+        _one_server(self.person, self.name, told, now, self.before | {("image", image["id"])})
 
 
 @dataclass
@@ -60,9 +60,9 @@ class Launch:
 
     def check(self, last: Run, earlier: list[Run]) -> None:
         told = last.told
-        _one_server(self.person, self.name, told, self.before)
+        _one_server(self.person, self.name, told, self.person.account(), self.before)
         assert (told["server_ids"], told["image_id"]) == ([told["server_id"]], self.image)
-        assert told["adopted"] is not last.granted("createServers"), told["adopted"]
+        assert last.told_truly("createServers"), told["adopted"]
         assert told["outcome"] == ("adopted" if told["adopted"] else "made")
 
 
@@ -119,17 +119,17 @@ ERRANDS: dict[str, type[Create | Launch | Another | Teardown]] = {
 def _well(person: Person, *words: str) -> Run:
     code, run = person.run(*words)
     assert code == 0, run.told
+    person.catch_up()
     return run
 
 
-def _one_server(person: Person, name: str, told: dict[str, Any], before: frozenset[Thing]) -> None:
+def _one_server(person: Person, name: str, told: dict[str, Any], now: frozenset[Thing], before: frozenset[Thing]) -> None:
     """One server more than before, with its disks and its address and nothing beside them, and the ids told are its own."""
     servers = [one for one in person.servers() if one["name"] == name and ("server", one["id"]) not in before]
     assert len(servers) == 1, f"{len(servers)} servers called {name}"
     (server,) = servers
     assert (told["server_id"], server["status"]) == (server["id"], "ACTIVE")
     assert f"b2i-launch={told['launch_id']}" in server["tags"], server["tags"]
-    now = person.account()
     assert now - before == person.belongings(server), now - before
     assert before <= now, f"gone: {before - now}"
     assert told["error"] is None

@@ -53,6 +53,7 @@ def points_of(command: str, person: Person) -> tuple[list[Point], float]:
     errand = ERRANDS[command](person)
     code, run = person.run(*errand.words)
     assert code == 0, run.told
+    person.catch_up()
     errand.check(run, [])
     return list(dict.fromkeys(one.point for one in run.seen)), run.seconds
 
@@ -106,6 +107,7 @@ def _survive(command: str, person: Person, death: Death, runs: list[Run], usuall
         runs.append(dead[-1])
         dead[-1].end()
     last = see_through(errand, runs)
+    person.catch_up()
     errand.check(last, dead)
     return last.seconds
 

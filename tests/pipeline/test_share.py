@@ -180,3 +180,11 @@ def test_two_who_share_at_once_share_once_each(door: Door, region: Region, backu
     region.watchers.append(other)
     ended = door.create(backup, share_with=["dr"])
     assert (ended.code, members(region, backup)) == (0, {dr(region)})
+
+
+def test_a_member_list_that_is_late_is_not_taken_for_a_sharing_that_failed(door: Door, region: Region, backup: str) -> None:
+    door.create(backup)
+    region.arm("late-listing", seconds=60, times=None)
+    ended = door.create(backup, share_with=["dr"])
+    assert (ended.code, ended.told["shared_with"]) == (0, [dr(region)])
+    assert region.sent("addImageMember") == []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from backup_to_image.errors import ApiError, CloudError, JobFailed, NoAnswer, Refused
-from backup_to_image.model import Check, Image, Member, Report
+from backup_to_image.errors import ApiError, CloudError, JobFailed, NoAnswer, NotFound, Refused
+from backup_to_image.model import Check, Image, Report
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.once import job_failed, pause_or_raise
 from backup_to_image.steps.recipients import MOST_MEMBERS
@@ -85,24 +85,25 @@ async def _await_job(job_id: str, image: Image, ctx: Context, deadline: datetime
 
 
 async def _prove(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> tuple[str, ...]:
-    """Every project stands in the member list: a job's SUCCESS may hide single failures (BEHAVIOUR.md 6)."""
+    """Every project is a member: a job's SUCCESS may hide single failures (BEHAVIOUR.md 6)."""
     asked_again: set[str] = set()
 
-    async def members() -> tuple[Member, ...] | None:
+    async def members() -> set[str] | None:
         try:
-            listed = tuple(await ctx.cloud.images.members(image.id))
+            have = {member.project_id for member in await ctx.cloud.images.members(image.id)}
+            have |= {project for project in projects if project not in have and await _is_member(project, image, ctx)}
         except CloudError as error:
             if not error.retryable:
                 raise
             return None
-        missing = set(projects) - {member.project_id for member in listed}
+        missing = set(projects) - have
         for project in sorted(missing - asked_again):
             # Not refused, not there: ask for this one alone, once, so that its own reason is heard.
             asked_again.add(project)
             await ctx.cloud.images.share_one(image.id, project)
-        return None if missing else listed
+        return None if missing else have
 
-    listed, _ = await wait(
+    have, _ = await wait(
         members,
         state=lambda _: "SUCCESS",
         states=IMAGE_JOB,
@@ -112,7 +113,16 @@ async def _prove(image: Image, projects: tuple[str, ...], ctx: Context, deadline
         clock=ctx.clock,
         handle={"image": image.id},
     )
-    return tuple(project for project in projects if project in {member.project_id for member in listed})
+    return tuple(project for project in projects if project in have)
+
+
+async def _is_member(project: str, image: Image, ctx: Context) -> bool:
+    """The second witness: a list may be late, and who is asked for twice is refused."""
+    try:
+        await ctx.cloud.images.member(image.id, project)
+    except NotFound:
+        return False
+    return True
 
 
 def _no_room(image: Image, have: int, missing: tuple[str, ...]) -> Report:
