@@ -130,7 +130,7 @@ class Judge:
         assert isinstance(error["retryable"], bool)
         assert error["message"], error
         assert error["action"], f"no word on what to do: {error}"
-        for command in re.findall(r"`b2i ([a-z-]+)", error["action"]):
+        for command in re.findall(r"`b2i ([a-z][a-z-]*)", error["action"]):
             assert command in _commands(), f"`b2i {command}` does not exist: {error['action']}"
 
     def _heard(self, ended: Ended, asked: list[Asked]) -> None:
