@@ -77,6 +77,8 @@ class B2iError(Exception):
         super().__init__(message)
         self.message = message
         self.action = action
+        self.handle: dict[str, str] = {}
+        """What the cloud was asked to make and may be making, by kind: backup, job, image, server, launch."""
         if code is not None:
             self.code = code
         if retryable is not None:
@@ -271,13 +273,13 @@ class StillRunning(B2iError):
         self.what = what
         self.last_seen = last_seen
         self.deadline = deadline
-        self.handle = handle or {}
-        ids = ", ".join(f"{kind} {ident}" for kind, ident in self.handle.items())
+        ids = ", ".join(f"{kind} {ident}" for kind, ident in (handle or {}).items())
         until = f" by {deadline:%Y-%m-%d %H:%M:%S} UTC" if deadline else ""
         super().__init__(
             f"{what} is still running in the cloud: {last_seen}, not finished{until}" + (f" ({ids})." if ids else "."),
             action=check or "Run the same command again to go on waiting.",
         )
+        self.handle = handle or {}
 
 
 class PartlyDone(B2iError):

@@ -184,7 +184,7 @@ class RunResult(Value):
             delivery=delivery,
             report=came.report if isinstance(came, Refused) else delivery.report if delivery else None,
             error=error,
-            handle=came.handle if isinstance(came, StillRunning) else {},
+            handle=came.cause.handle if isinstance(came, PartlyDone) else came.handle,
         )
 
     @classmethod

@@ -43,7 +43,14 @@ class Asked:
     path: str
     body: Any
     at: float
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    content: bytes = b""
     status: int | None = None
+    """None where no answer came."""
+    answer: bytes = b""
+    over: float | None = None
+    """When the answer came, or the connection was cut; None where the client was stopped meanwhile."""
 
     @property
     def writes(self) -> bool:
@@ -104,12 +111,23 @@ class _Recorder(httpx.AsyncBaseTransport):
             request.url.path,
             json.loads(body) if body else None,
             region.clock.now().timestamp(),
+            request.url.query.decode(),
+            dict(request.headers),
+            body,
         )
         region.asked.append(asked)
         for watcher in region.watchers:
             watcher(asked)
-        response = await self.inner.handle_async_request(request)
+        try:
+            response = await self.inner.handle_async_request(request)
+        except httpx.TransportError:
+            asked.over = region.clock.now().timestamp()
+            raise
+        asked.answer = await response.aread()
         asked.status = response.status_code
+        for watcher in region.answered:
+            watcher(asked)
+        asked.over = region.clock.now().timestamp()
         return response
 
 
@@ -130,6 +148,8 @@ class Region:
     clock: FakeClock = field(default_factory=FakeClock)
     asked: list[Asked] = field(default_factory=list)
     watchers: list[Callable[[Asked], None]] = field(default_factory=list)
+    """Called with every request before the region has it; `answered`, when it has had its effect and before the client knows."""
+    answered: list[Callable[[Asked], None]] = field(default_factory=list)
     listens: bool = False
     """Whether time also passes for guests while nobody asks the region anything; needed where probes are asked."""
 

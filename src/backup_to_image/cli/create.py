@@ -93,6 +93,7 @@ def command(
         async with connected(options, output, cloud_name=wanted.launch.cloud if wanted.launch else None) as ctx:
             if server:
                 wanted = wanted.model_copy(update={"backup_id": (await newest_backup(server, ctx)).id})
+                output.blank["backup_id"] = wanted.backup_id  # whatever happens now, it is named
             if dry_run:
                 from backup_to_image.cli.validate import show_check
 

@@ -83,13 +83,12 @@ class Output:
         }
         if "outcome" in self.blank:
             content["outcome"] = error.outcome
-        if isinstance(error, StillRunning):
-            content |= {f"{kind}_id": ident for kind, ident in error.handle.items() if f"{kind}_id" in self.blank}
+        under_way = error.cause.handle if isinstance(error, PartlyDone) else error.handle
         if isinstance(error, PartlyDone):
             content |= delivery_json(error.delivery)
-            if isinstance(error.cause, StillRunning):  # the server is on its way: name it
-                handle = error.cause.handle
-                content |= {f"{kind}_id": handle[kind] for kind in ("server", "launch") if kind in handle}
+            content |= {f"{kind}_id": under_way[kind] for kind in ("server", "launch") if kind in under_way}
+        else:
+            content |= {f"{kind}_id": ident for kind, ident in under_way.items() if f"{kind}_id" in self.blank}
         if isinstance(error, Refused):
             content["report"] = error.report.model_dump(mode="json")
         self.result(content)
@@ -102,6 +101,8 @@ class Output:
         colour = "yellow" if isinstance(error, StillRunning | PartlyDone) else "red"
         for line in error.message.splitlines():
             self.err.print(f"[{colour}]{escape(line)}[/]")
+        if under_way and not isinstance(error, StillRunning):  # whose message names it
+            self.err.print(f"Asked for: {', '.join(f'{kind} {ident}' for kind, ident in under_way.items())}")
         if error.action:
             self.err.print(f"[bold]What to do:[/] {escape(error.action)}")
         if not isinstance(error, UsageError):

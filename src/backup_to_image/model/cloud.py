@@ -302,6 +302,7 @@ class PublicIp(Value):
     address: str = ""
     private_address: str | None = None
     port_id: str | None = None
+    created_at: datetime | None = None
 
 
 class Vpc(Value):

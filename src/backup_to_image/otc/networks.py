@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from backup_to_image.model import PublicIp, SecurityGroup, Subnet, Vpc
 from backup_to_image.otc.calls import Query
 from backup_to_image.otc.session import Session, pages
-from backup_to_image.otc.wire import Body, maybe, need, need_parts, text
+from backup_to_image.otc.wire import Body, maybe, moment, need, need_parts, text
 
 __all__ = ["Networks", "PublicIps"]
 
@@ -62,6 +62,7 @@ class PublicIps:
                 address=text(one, "public_ip_address"),
                 private_address=maybe(one, "private_ip_address"),
                 port_id=maybe(one, "port_id"),
+                created_at=moment(one, "create_time"),
             )
             async for one in pages(_reader(self._session, "listPublicIps", "publicips", "publicips"), _PAGE, "listPublicIps")
         ]

@@ -7,12 +7,13 @@ before the request, and after an unclear answer a look by mark until the settle 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import ApiError, CloudError, JobFailed, Refused, StillRunning
+from backup_to_image.errors import ApiError, B2iError, CloudError, JobFailed, Refused, StillRunning
 from backup_to_image.journal import JournalError, Lease, Record, hold
 from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server, Value
 from backup_to_image.steps.context import Context, minutes, until
@@ -77,15 +78,17 @@ async def _launch_once(
         elif not adopted:
             if standing.noted.state == "intent":
                 since = standing.noted.first_intent_at or standing.noted.written_at
-                servers = await _settle(standing.mark, order, ctx, lease, since=since)
-                if not servers and not another:  # a person who orders one more has looked
-                    await _check_nothing_made(standing.noted, order, ctx, deadline)
+                with _under_way(standing.mark):
+                    servers = await _settle(standing.mark, order, ctx, lease, since=since)
+                    if not servers and not another:  # a person who orders one more has looked
+                        await _check_nothing_made(standing.noted, order, ctx, deadline)
             adopted = bool(servers)
             if not servers:
                 job_id = await _launch(image, order, mode, standing, ctx, lease, deadline)
-    delivery = await _finish(
-        image, order, ctx, mark=standing.mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline
-    )
+    with _under_way(standing.mark):
+        delivery = await _finish(
+            image, order, ctx, mark=standing.mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline
+        )
     return standing, delivery
 
 
@@ -110,16 +113,9 @@ async def _resumed(
         ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in standing.servers)} is there already; adopting")
     elif not await _goes_on(standing, ctx):
         return None
-    return await _finish(
-        image,
-        order,
-        ctx,
-        mark=standing.mark,
-        job_id=standing.noted.job_id,
-        servers=standing.servers,
-        adopted=True,
-        deadline=deadline,
-    )
+    mark, there, job_id = standing.mark, standing.servers, standing.noted.job_id
+    with _under_way(mark):
+        return await _finish(image, order, ctx, mark=mark, job_id=job_id, servers=there, adopted=True, deadline=deadline)
 
 
 class Standing(Value):
@@ -200,9 +196,20 @@ async def _launch(
             ctx.tell(f"launch {mark}: job {job_id} accepted for {order.name}, waiting {until(deadline)}")
             return job_id
         ctx.tell(f"launch {mark}: no clear answer; looking for the server before anything is sent again")
-        if await _settle(mark, order, ctx, lease, since=ctx.clock.now()):
-            return None
-        await _check_nothing_made(record, order, ctx, deadline)
+        with _under_way(mark):
+            if await _settle(mark, order, ctx, lease, since=ctx.clock.now()):
+                return None
+            await _check_nothing_made(record, order, ctx, deadline)
+
+
+@contextmanager
+def _under_way(mark: str) -> Generator[None]:
+    """Whatever goes wrong from here on, a server may have been asked for: the error names the launch that finds it."""
+    try:
+        yield
+    except B2iError as error:
+        error.handle = {"launch": mark} | error.handle
+        raise
 
 
 async def _check_nothing_made(noted: Record, order: LaunchOrder, ctx: Context, deadline: datetime) -> None:
@@ -226,10 +233,25 @@ async def _check_nothing_made(noted: Record, order: LaunchOrder, ctx: Context, d
 async def _ready_request(image: Image, order: LaunchOrder, mode: Mode, mark: str, ctx: Context) -> LaunchRequest:
     """The request, once our plan and the cloud's own dry run have nothing against it. Raises Refused with every reason."""
     plan = await check_launch(image, order, ctx, mode=mode)
-    if not plan.ok or plan.request is None:
-        raise Refused(Report(subject=f"launch order {order.name}", checks=plan.checks))
+    report = Report(subject=f"launch order {order.name}", checks=plan.checks)
+    if not report.ok:
+        raise Refused(report)
+    if plan.request is None:
+        raise _unplanned(order, plan)
     tag = DRILL_TAG if mode == "drill" else LAUNCH_TAG
     return plan.request.model_copy(update={"tags": plan.request.tags | {tag: mark}})
+
+
+def _unplanned(order: LaunchOrder, plan: LaunchPlan) -> CloudError:
+    """Nothing speaks against the order, but what it names could not be looked up: the cloud's trouble, not the order's."""
+    unread = [check for check in plan.checks if check.verdict == "unknowable"]
+    why = "; ".join(f"{check.rule.removeprefix('launch: ')} {check.why}" for check in unread)
+    return CloudError(
+        f"The launch of {order.name} could not be planned, and nothing was launched: {why}.",
+        action=next((check.action for check in unread if check.action), "Run the same command again."),
+        code=next((check.code for check in unread if check.code), None),
+        retryable=bool(unread) and all(check.waiting_helps for check in unread),
+    )
 
 
 async def _settle(mark: str, order: LaunchOrder, ctx: Context, lease: Lease, *, since: datetime) -> tuple[Server, ...]:
@@ -341,7 +363,29 @@ async def _await_job(job_id: str, order: LaunchOrder, ctx: Context, deadline: da
     )
     if good:
         return job
-    raise job_failed(f"The launch of {order.name}", job)
+    raise job_failed(f"The launch of {order.name}", job, hint=await _left_by(job, order, ctx))
+
+
+async def _left_by(job: Job, order: LaunchOrder, ctx: Context) -> str:
+    """Disks and addresses that a failed launch made and did not take back: they are billed, and no server leads to them."""
+    if job.began_at is None:
+        return ""
+    began = job.began_at.replace(microsecond=0)
+    try:
+        disks = [
+            f"disk {disk.name} ({disk.id}, {disk.size_gb} GB)"
+            async for disk in ctx.cloud.disks.list(name=order.name)
+            if not disk.server_ids and disk.status != "deleting" and disk.created_at and disk.created_at >= began
+        ]
+        addresses = [
+            f"address {ip.address} ({ip.id})"
+            for ip in (await ctx.cloud.public_ips.list() if order.public_ip else [])
+            if not ip.port_id and ip.created_at and ip.created_at >= began
+        ]
+    except CloudError as error:
+        return f"What it may have left behind could not be read ({error.message}): look for disks called {order.name}."
+    left = [*disks, *addresses]
+    return f"Left behind by it, as it seems: {', '.join(left)}." if left else ""
 
 
 async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadline: datetime, job_id: str | None) -> Server:

@@ -102,8 +102,9 @@ class _Planner:
     def passed(self, rule: str, why: str) -> None:
         self.checks.append(Check(rule=f"launch: {rule}", verdict="passed", why=why))
 
-    def unknown(self, rule: str, why: str) -> None:
-        self.checks.append(Check(rule=f"launch: {rule}", verdict="unknowable", why=why))
+    def unknown(self, rule: str, why: str, *, because: CloudError | None = None) -> None:
+        told = {"code": because.code, "action": because.action, "waiting_helps": because.retryable} if because else {}
+        self.checks.append(Check.model_validate({"rule": f"launch: {rule}", "verdict": "unknowable", "why": why} | told))
 
     def refuse(self, rule: str, why: str, action: str, *, code: str = "", page: str = _PAGE, waiting_helps: bool = False) -> None:
         self.checks.append(
@@ -145,7 +146,7 @@ async def _plan(
             return await request
         except CloudError as error:
             words = error.words if isinstance(error, ApiError) and error.words else error.message
-            planner.unknown(what, f"could not be read: {words}")
+            planner.unknown(what, f"could not be read: {words}", because=error)
             return None
 
     (vpcs, subnets, groups), (flavors, zones, limits, keys) = await asyncio.gather(

@@ -1,0 +1,17 @@
+"""A folder for each case: in memory where this machine has such a place, since every case writes its journal to disk for sure."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    place = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="b2i-faults-", dir=place) as made:
+        yield Path(made)

@@ -1,0 +1,182 @@
+"""The commands that faults strike, and every step of theirs, found by running them once without any."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.faults.judge import Judge, Order
+from tests.support.region import Region
+
+__all__ = ["SCENARIOS", "Scenario", "Step", "prepared", "steps"]
+
+HOUR = timedelta(hours=1)
+PROBE = {"console": "login:", "timeout": "1m"}
+IN_THE_CREATE = timedelta(minutes=20) + timedelta(minutes=10) + HOUR + timedelta(minutes=1)
+"""--timeout for the image, ten minutes for the sharing, an hour for the server, a minute for its probe."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One command in one situation: `prepare` brings it about and says what is then ordered."""
+
+    prepare: Callable[[Judge], Order]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A request of a command, told from others of its kind: the one that is struck after so many have passed."""
+
+    operation: str
+    skip: int
+    when: str
+    """Between which changes it is asked, and which of several looks it is."""
+    writes: bool
+    refused: bool
+
+    def __str__(self) -> str:
+        return f"{self.operation}-{self.when}"
+
+
+def _launch(region: Region, **changes: Any) -> str:
+    return region.write_launch(
+        **({"public_ip": {}, "data_disks": [{"source": "/dev/vdb", "size_gb": 120}], "probes": [PROBE]} | changes)
+    )
+
+
+def _whole_job(judge: Judge) -> Order:
+    region = judge.region
+    backup = region.account["backups"]["available"][0]
+    arguments = ("create", backup, "--share-with", "dr", "--launch", _launch(region), "--timeout", "20m")
+    return Order(
+        arguments,
+        backup=backup,
+        share=(region.account["second_project"],),
+        called="shop-restored",
+        probes=1,
+        within=IN_THE_CREATE,
+    )
+
+
+def _done_before(judge: Judge) -> Order:
+    order = _whole_job(judge)
+    assert judge.run(order).code == 0
+    return order
+
+
+def _stopped_source(judge: Judge) -> Order:
+    backup = judge.region.account["backups"]["server_stopped"]
+    judge.excused.add(judge.region.named("server", "shop-report-01")["id"])
+    return Order(("create", backup, "--timeout", "20m"), backup=backup, within=timedelta(minutes=20))
+
+
+def _young_backup(judge: Judge) -> Order:
+    region = judge.region
+    backup = region.account["backups"]["available"][0]
+    due = region.emulator.cloud.due(90)
+    region.change("backup", region.emulator.cloud.get("backup", backup) or {}, status="protecting", due=due)
+    within = timedelta(minutes=30)
+    return Order(("create", backup, "--wait-backup", "10m", "--timeout", "20m"), backup=backup, within=within)
+
+
+def _newest_of_server(judge: Judge) -> Order:
+    del judge
+    return Order(("create", "--server", "shop-mail-01", "--newest", "--timeout", "20m"), within=timedelta(minutes=20))
+
+
+def _launch_alone(judge: Judge) -> Order:
+    region = judge.region
+    backup = region.account["backups"]["available"][0]
+    image = judge.run(Order(("create", backup), backup=backup, within=2 * HOUR)).told["image_id"]
+    return Order(
+        ("launch", image, "--spec", _launch(region, count=2), "--timeout", "30m"),
+        called="shop-restored",
+        count=2,
+        probes=1,
+        within=timedelta(minutes=31),
+    )
+
+
+def _one_more(judge: Judge) -> Order:
+    order = _launch_alone(judge)
+    judge.servers_ordered = 2
+    assert judge.run(order).code == 0
+    judge.servers_ordered = 4
+    return order.plus("--another")
+
+
+def _two(judge: Judge) -> Order:
+    judge.servers_ordered = 2
+    return _launch_alone(judge)
+
+
+def _teardown(judge: Judge) -> Order:
+    region = judge.region
+    judge.servers_ordered = 2
+    launch_id = judge.run(_launch_alone(judge)).told["launch_id"]
+    # What outlives its server has to be found and removed one by one.
+    region.emulator.switches.update(system_disk_on_delete="kept", delete_bodies="arrive")
+    for address in region.things("publicip"):
+        region.change("publicip", address, delete_on_termination=False)
+    return Order(("teardown", launch_id, "--yes-i-mean", "shop-restored"), launch_id=launch_id, within=timedelta(minutes=20))
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "whole job": Scenario(_whole_job),
+    "whole job again": Scenario(_done_before),
+    "source stopped": Scenario(_stopped_source),
+    "backup still being made": Scenario(_young_backup),
+    "newest of a server": Scenario(_newest_of_server),
+    "launch of two": Scenario(_two),
+    "two more": Scenario(_one_more),
+    "teardown": Scenario(_teardown),
+}
+
+
+@contextmanager
+def prepared(name: str, folder: Path) -> Iterator[tuple[Judge, Order]]:
+    """A fresh region in which this scenario's command may be run."""
+    random.seed(0)  # pauses are jittered: the same ones every time, or a step would be another one
+    region = Region(folder)
+    try:
+        judge = Judge(region)
+        yield judge, SCENARIOS[name].prepare(judge)
+    finally:
+        region.close()
+
+
+@cache
+def steps(name: str) -> tuple[Step, ...]:
+    """The steps of a scenario's command where nothing goes wrong, in their order.
+
+    Requests are told apart by what has been changed before them; of many looks at one thing, the first, the second and the last.
+    """
+    with tempfile.TemporaryDirectory() as folder, prepared(name, Path(folder)) as (judge, order):
+        first = len(judge.region.asked)
+        assert judge.run(order).code == 0
+        asked = judge.region.asked[first:]
+    passed: dict[str, int] = {}
+    phases: dict[tuple[str, str], list[tuple[int, int | None]]] = {}
+    after = "first"
+    for one in asked:
+        operation = one.operation or ""
+        phases.setdefault((operation, after), []).append((passed.get(operation, 0), one.status))
+        passed[operation] = passed.get(operation, 0) + 1
+        if one.method != "GET" and operation not in {"createToken", "getConsoleOutput"}:
+            after = f"after-{operation}{'' if one.writes else '-dry'}"
+    found: list[Step] = []
+    for (operation, when), looks in phases.items():
+        chosen = dict.fromkeys([0, min(1, len(looks) - 1), len(looks) - 1])
+        for number in chosen:
+            skip, status = looks[number]
+            which = "" if len(looks) == 1 else f"-{'first' if not number else 'last' if number == len(looks) - 1 else 'second'}"
+            writes = any(one.writes for one in asked if one.operation == operation)
+            found.append(Step(operation, skip, when + which, writes, (status or 0) >= 400))
+    return tuple(found)

@@ -1,0 +1,171 @@
+"""Every fault of the catalogue at every step at which it can strike: the right result or an honest refusal, and the same command
+again makes it good."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_to_image.emulator.faults import CATALOGUE, Fault
+from tests.faults.judge import DEAD, Judge, Order
+from tests.faults.scenarios import SCENARIOS, Step, prepared, steps
+from tests.support.region import Ended
+
+NEVER_ASKED = {
+    "delete-ignored": "no command deletes an image yet",
+    "backup-fails": "no command makes a backup yet",
+}
+VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "throttled-429": ({}, {"retry_after": 40}),
+    "job-fails": ({}, {"code": "IMG.0060"}, {"code": "Ecs.0319"}),
+    "job-stuck": ({"seconds": 900.0}, {"seconds": None}),
+    "leftovers": tuple({"leave": list(leave)} for leave in (["data_disks"], ["system_disk", "eip"], ["server"])),
+    "guest-silent": ({"profile": "dead"},),
+    "clock-skew": ({"seconds": 3600.0}, {"seconds": -3600.0}),
+    "unknown-enum": ({}, {"field": "name"}),
+}
+LASTING = {"image-killed", "job-fails", "leftovers", "one-fails", "guest-silent", "job-stuck", "quota-gone"}
+"""What these leave behind stays when they are over, so that it may take more than the same command again."""
+AT_LEAST_AS_BAD = {"slow", "hold", "unknown-fields", "doubled-page", "shifting-page"}
+"""Harmless once, so that only a lasting one tells anything."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault at one step of one command, so many times."""
+
+    scenario: str
+    step: Step | None
+    fault: Fault
+    parameters: dict[str, Any]
+    times: int | None
+
+    def __str__(self) -> str:
+        given = "".join(f"-{value}" for value in self.parameters.values())
+        times = "until-taken-back" if self.times is None else f"{self.times}-times"
+        return f"{self.scenario}-{self.step or 'all-the-time'}-{self.fault.name}{given}-{times}".replace(" ", "_")
+
+
+def variants(fault: Fault, step: Step) -> Iterator[dict[str, Any]]:
+    if "effect" in fault.parameters:
+        yield {}
+        if step.writes:
+            yield {"effect": True}
+        return
+    yield from VARIANTS.get(fault.name, ({},))
+
+
+def strikes(fault: Fault, step: Step) -> bool:
+    if fault.operations and step.operation not in fault.operations:
+        return False
+    if fault.name == "swapped-error":
+        return step.refused
+    return fault.name not in {"hold", "slow"} or step.writes
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    found: list[Case] = []
+    for scenario in SCENARIOS:
+        for fault in CATALOGUE.values():
+            if fault.stage == "standing":
+                found += [Case(scenario, None, fault, more, None) for more in VARIANTS.get(fault.name, ({},))]
+                continue
+            for step in steps(scenario):
+                if not strikes(fault, step):
+                    continue
+                often = (None,) if fault.name in AT_LEAST_AS_BAD else (1, None) if fault.stage == "effect" else (1, 3, None)
+                found += [Case(scenario, step, fault, more, times) for more in variants(fault, step) for times in often]
+    return tuple(found)
+
+
+@cache
+def chosen() -> dict[int, int]:
+    """How long each case is put off: 0 for `make test`, 1 for `make check-all`, 2 for `make prove`."""
+    first: dict[object, Case] = {}
+    for case in sorted(cases(), key=lambda one: zlib.crc32(str(one).encode())):
+        if case.step and case.step.writes and case.times == 1:
+            first.setdefault((case.fault.name, case.step.operation, str(case.parameters)), case)
+        first.setdefault((case.fault.name, case.scenario), case)
+    second = {(case.fault.name, case.scenario, case.step): case for case in sorted(cases(), key=str)}
+    now, later = set(map(id, first.values())), set(map(id, second.values()))
+    return {id(case): 0 if id(case) in now else 1 if id(case) in later else 2 for case in cases()}
+
+
+PUT_OFF: tuple[tuple[pytest.MarkDecorator, ...], ...] = ((), (pytest.mark.slow,), (pytest.mark.slow, pytest.mark.prove))
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=str(case), marks=PUT_OFF[chosen()[id(case)]]) for case in cases()])
+def test_a_fault_at_a_step_ends_right_or_honestly_and_the_same_command_makes_it_good(case: Case, folder: Path) -> None:
+    with prepared(case.scenario, folder) as (judge, order):
+        region = judge.region
+        quotas = deepcopy(list(region.things("quota")))
+        first = len(region.emulator.requests)
+        struck = {"operation": case.step.operation, "skip": case.step.skip} if case.step else {}
+        region.arm(case.fault.name, times=case.times, **struck, **case.parameters)
+        ended = judge.run(order)
+        if case.step:
+            assert any(case.fault.name in one["faults"] for one in list(region.emulator.requests)[first:]), "it never struck"
+        region.emulator.faults.disarm()
+        for quota in quotas:
+            region.emulator.cloud.save("quota", quota)
+        make_good(judge, order, ended, lasting=case.fault.name in LASTING)
+
+
+def make_good(judge: Judge, order: Order, ended: Ended, *, lasting: bool) -> None:
+    """Do what the report says until all is well; without a lasting fault the same command again is all it may say."""
+    if ended.code in {0, 5}:
+        order = order.without("--another")  # the one more is there; the same words would order yet another
+    ended = judge.run(order)
+    for _ in range(3 if lasting else 0):
+        if ended.code == 0:
+            break
+        ended = judge.run(order.plus(*follow(judge, order, ended)))
+    assert ended.code == 0, (ended.told, ended.err)
+    settled(judge, order)
+
+
+def follow(judge: Judge, order: Order, ended: Ended) -> tuple[str, ...]:
+    """What an operator does who reads the report; the words to add to the same command."""
+    hint = ended.told["error"]["action"] if ended.told["error"] else ""
+    if "--after-failure" in hint:
+        return ("--after-failure",)
+    stuck = [(kind, job) for kind in ("ims-job", "ecs-job", "evs-job") for job in judge.region.things(kind) if is_stuck(job)]
+    for kind, job in stuck:  # only those who run the region can help it on
+        judge.region.change(kind, job, due=judge.region.emulator.cloud.due(0))
+    launch_id = ended.told.get("launch_id")
+    if order.called and launch_id and not stuck:
+        for name in (order.called, f"{order.called}-0001", f"{order.called}-0002"):  # asked for by the name of what is left
+            if judge.run(Order(("teardown", launch_id, "--yes-i-mean", name), launch_id=launch_id)).code == 0:
+                break
+    return ()
+
+
+def is_stuck(job: dict[str, Any]) -> bool:
+    return job["status"] in {"INIT", "RUNNING"} and not job["due"]
+
+
+def settled(judge: Judge, order: Order) -> None:
+    """In the end: one image, the servers that were ordered, or nothing where all was to go."""
+    left = judge.left_over()
+    images = [thing for (kind, _), thing in left.items() if kind == "image" and thing["status"] not in DEAD]
+    servers = judge.launched()
+    if order.command == "teardown":
+        assert (servers, [key for key in left if key[0] in {"volume", "publicip"}]) == ([], [])
+        return
+    assert [image["status"] for image in images] == ["active"], images
+    assert [one["status"] for one in servers] == ["ACTIVE"] * (judge.servers_ordered if order.called else 0), servers
+
+
+def test_every_fault_of_the_catalogue_strikes_somewhere_or_says_why_not() -> None:
+    struck = {case.fault.name for case in cases()}
+    assert struck | set(NEVER_ASKED) == set(CATALOGUE)
+    assert struck & set(NEVER_ASKED) == set()
+    assert {case.fault.name for case in cases() if not chosen()[id(case)]} == struck
