@@ -49,7 +49,8 @@ def perform(options: Options, work: Work, *, blank: dict[str, Any] | None = None
     output = Output(json=options.json, quiet=options.quiet, blank=blank or {})
     level = {0: logging.WARNING, 1: logging.INFO}.get(options.verbose, logging.DEBUG)
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("httpx", "httpcore"):  # at debug they tell headers, and a token is one
+        logging.getLogger(library).setLevel(logging.WARNING)
     stopped: list[signal.Signals] = []
     try:
         return asyncio.run(_until_signal(work, output, stopped))
