@@ -195,6 +195,15 @@ async def test_a_cancelled_run_whose_cloud_tells_nothing_names_its_backup_and_th
     assert "Retry" in page
 
 
+async def test_a_cancelled_check_asked_for_nothing_whatever_others_have_made(project: Any, account: Account) -> None:
+    backup = account["backups"]["available"][0]
+    assert (await run(OrderForm(backup_id=backup), project)).name == "Completed"
+
+    result = RunResult.of(await look_behind(OrderForm(backup_id=backup, dry_run=True), project))
+    assert (result.exit_code, result.outcome) == (1, "failed")
+    assert "nothing was made" in result_page(result)
+
+
 async def test_a_run_that_was_started_too_often_ends_by_itself(
     project: Any, account: Account, region: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
