@@ -4,7 +4,7 @@
     python -m deployments.worker --limit 4  at most so many runs at a time
 
 SIGTERM: no new runs; what runs goes on to its own end, then the worker ends. A second one ends both at once, as Ctrl-C does, and
-the next worker takes the runs up. `prefect worker start` serves as well, but on SIGTERM ends its runs together with itself
+the next worker takes the runs up. `prefect worker start` serves as well, but ends its runs together with itself on SIGTERM
 (3.8.8; PrefectHQ/prefect#22528), which costs them the minutes until their silence is noticed.
 """
 

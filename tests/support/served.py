@@ -55,22 +55,16 @@ class Served:
             assert time.monotonic() < end, "the request never came"
             time.sleep(0.02)
 
-    @property
-    def token(self) -> str:
-        """A token of somebody from outside."""
+    def ask(self, method: str, service: str, path: str, **given: Any) -> Any:
+        """What the region answers to somebody from outside."""
         account = self.account
         if not self._token:
             user = {"name": account["user"], "password": account["password"], "domain": {"name": account["domain_name"]}}
             identity = {"methods": ["password"], "password": {"user": user}}
             body = {"auth": {"identity": identity, "scope": {"project": {"id": account["project_id"]}}}}
             self._token = self.http.post(f"{account['auth_url']}/auth/tokens", json=body).headers["X-Subject-Token"]
-        return self._token
-
-    def ask(self, method: str, service: str, path: str, **given: Any) -> Any:
-        """What the region answers to somebody from outside."""
-        account = self.account
         url = account["endpoints"][service] + path.replace("{project}", account["project_id"])
-        answer = self.http.request(method, url, headers={"X-Auth-Token": self.token}, **given)
+        answer = self.http.request(method, url, headers={"X-Auth-Token": self._token}, **given)
         assert answer.is_success, answer.text
         return answer.json()
 
