@@ -370,7 +370,7 @@ def main(*, check: bool, directory: Path) -> None:
     for link in dict.fromkeys(item.link for item in items):
         click.echo(f"  {ui_link(link)}")
     click.echo("\nNext, on the worker's host, in the checkout:")
-    click.echo(f"  PREFECT_API_URL={get_current_settings().api.url} .venv/bin/prefect worker start --pool {POOL}")
+    click.echo(f"  PREFECT_API_URL={get_current_settings().api.url} .venv/bin/python -m deployments.worker")
     click.echo("\nNothing was switched on. PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false keeps advertisements off the UI.")
 
 

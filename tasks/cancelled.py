@@ -43,13 +43,15 @@ async def report_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State
 async def look_behind(form: OrderForm, project: OtcProject, *, run_id: str) -> Leftovers:
     """What the order has in the cloud; where the cloud does not tell in time, the order alone and the reason.
 
-    The order itself is marked as stopped, so that no reconciler goes on with it.
+    The order itself is marked as stopped, so that no reconciler goes on with it. One that only checks has nothing there, whatever
+    other orders of its backup have.
     """
+    unread: dict[str, str] = {}
     try:
-        async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
-            await stop_orders_of(run_id, ctx)
-            return await look_for_leftovers(form.order(ctx.settings), ctx)
+        if not form.dry_run:
+            async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
+                await stop_orders_of(run_id, ctx)
+                return await look_for_leftovers(form.order(ctx.settings), ctx)
     except (B2iError, TimeoutError) as error:
-        why = error.message if isinstance(error, B2iError) else f"no answer within {_PATIENCE:.0f} s"
-        backup = Leftover(kind="backup", id=form.backup_id)
-        return Leftovers(things=(backup,), seen_at=datetime.now(UTC), unread={"the cloud": why})
+        unread["the cloud"] = error.message if isinstance(error, B2iError) else f"no answer within {_PATIENCE:.0f} s"
+    return Leftovers(things=(Leftover(kind="backup", id=form.backup_id),), seen_at=datetime.now(UTC), unread=unread)

@@ -54,7 +54,7 @@ NOT_RUN_HERE = {
     "export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false": "goes with the server",
     "export PREFECT_API_URL=http://127.0.0.1:4200/api": "goes with the server",
     "prefect server start": "runs until it is stopped; tests/prefect/test_door.py starts one",
-    "prefect worker start --pool b2i": "runs until it is stopped; tests/prefect/test_door.py starts one",
+    "python -m deployments.worker": "runs until it is stopped; tests/prefect/test_door.py starts one",
     'b2i --prefect create "$BACKUP" --share-with dr': "has its own test, with server and worker",
     "make lock": "asks a package index",
     "make clean": "would remove what the tests run in",

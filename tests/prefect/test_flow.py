@@ -23,6 +23,8 @@ from backup_to_image.form import RESULT_KEY, OrderForm, RunResult
 from backup_to_image.model import Delivery, ImageOrder
 from flows.image_from_backup import image_from_backup
 from tasks.backups import validate_backup
+from tasks.cancelled import look_behind
+from tasks.pages import result_page
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
 
@@ -177,6 +179,32 @@ async def test_a_password_of_asterisks_is_refused_before_it_is_sent(project: Any
     assert state.name == "Failed"
     assert "asterisks" in (state.message or "")
     assert not region.requests
+
+
+@pytest.mark.parametrize("fault", ["forbidden", "reset-before"])
+async def test_a_cancelled_run_whose_cloud_tells_nothing_names_its_backup_and_the_reason(
+    project: Any, account: Account, region: Emulator, fault: str
+) -> None:
+    backup = account["backups"]["available"][0]
+    region.faults.arm(fault, operation="createToken", times=None)
+    left = await look_behind(OrderForm(backup_id=backup), project)
+
+    result = RunResult.of(left)
+    assert (result.exit_code, result.outcome, result.handle) == (4, "still_running", {"backup": backup})
+    assert left.unread["the cloud"]
+    page = result_page(result)
+    assert backup in page
+    assert left.unread["the cloud"] in page
+    assert "Retry" in page
+
+
+async def test_a_cancelled_check_asked_for_nothing_whatever_others_have_made(project: Any, account: Account) -> None:
+    backup = account["backups"]["available"][0]
+    assert (await run(OrderForm(backup_id=backup), project)).name == "Completed"
+
+    result = RunResult.of(await look_behind(OrderForm(backup_id=backup, dry_run=True), project))
+    assert (result.exit_code, result.outcome) == (1, "failed")
+    assert "nothing was made" in result_page(result)
 
 
 async def test_a_run_that_was_started_too_often_ends_by_itself(

@@ -173,8 +173,8 @@ class House(Site):
         template = self.ask("GET", "/work_pools/b2i")["base_job_template"]
         self.ask("POST", "/work_pools/", name=name, type="process", base_job_template=template)
 
-    def new_block(self, name: str, site: Site) -> str:
-        """A credentials block for another cloud; returns its id."""
+    def new_block(self, name: str, site: Site, *, with_keys: bool = False) -> str:
+        """A credentials block for a cloud; returns its id."""
         like = self.ask("GET", "/block_types/slug/otc-project/block_documents/name/b2i")
         account = site.account
         data = {
@@ -182,10 +182,13 @@ class House(Site):
             "region": account["region"],
             "domain_name": account["domain_name"],
             "project_name": account["project_name"],
-            "username": account["user"],
-            "password": account["password"],
             "settings_file": str(site.files["settings"]),
         }
+        data |= (
+            {"access_key": account["ak"], "secret_key": account["sk"]}
+            if with_keys
+            else {"username": account["user"], "password": account["password"]}
+        )
         same = {one: like[one] for one in ("block_schema_id", "block_type_id")}
         return str(self.ask("POST", "/block_documents/", name=name, data=data, **same)["id"])
 
@@ -201,12 +204,11 @@ class House(Site):
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
-    def order(self, backup: str, *, deployment: str = DEPLOYMENT, **form: Any) -> str:
-        """Run > Custom run; returns the run's id."""
+    def order(self, backup: str, *, deployment: str = DEPLOYMENT, project: Any = None, **form: Any) -> str:
+        """Run > Custom run; returns the run's id. `project`: another block than the deployment's own."""
         found = self.ask("GET", f"/deployments/name/{deployment}")
-        ordered = self.ask(
-            "POST", f"/deployments/{found['id']}/create_flow_run", parameters={"order": {"backup_id": backup} | form}
-        )
+        parameters = {"order": {"backup_id": backup} | form} | ({"project": project} if project else {})
+        ordered = self.ask("POST", f"/deployments/{found['id']}/create_flow_run", parameters=parameters)
         return str(ordered["id"])
 
     def order_foreign(self, deployment: str, **parameters: Any) -> str:
