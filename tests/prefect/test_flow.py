@@ -187,7 +187,7 @@ async def test_a_cancelled_run_whose_cloud_tells_nothing_names_its_backup_and_th
 ) -> None:
     backup = account["backups"]["available"][0]
     region.faults.arm(fault, operation="createToken", times=None)
-    left = await look_behind(OrderForm(backup_id=backup), project)
+    left = await look_behind(OrderForm(backup_id=backup), project, run_id="none")
 
     result = RunResult.of(left)
     assert (result.exit_code, result.outcome, result.handle) == (4, "still_running", {"backup": backup})
@@ -202,7 +202,7 @@ async def test_a_cancelled_check_asked_for_nothing_whatever_others_have_made(pro
     backup = account["backups"]["available"][0]
     assert (await run(OrderForm(backup_id=backup), project)).name == "Completed"
 
-    result = RunResult.of(await look_behind(OrderForm(backup_id=backup, dry_run=True), project))
+    result = RunResult.of(await look_behind(OrderForm(backup_id=backup, dry_run=True), project, run_id="none"))
     assert (result.exit_code, result.outcome) == (1, "failed")
     assert "nothing was made" in result_page(result)
 
