@@ -1,6 +1,7 @@
 """When the cloud throttles: what people read while requests wait, from the terminal's side."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -65,3 +66,13 @@ def test_a_creation_that_is_put_off_is_told_by_the_one_line_that_says_until_when
     assert ended.code == 0
     assert len([line for line in ended.err.splitlines() if "asking again in 1 min 17 s, until " in line]) == 1
     assert told(ended.err) == []
+
+
+def test_a_deadline_that_passes_while_requests_wait_is_kept_within_a_minute(region: Region, backup: str) -> None:
+    region.arm("job-stuck", operation="createWholeImage")
+    region.arm("throttled-429", operation="getImsJob", skip=2, retry_after=300)
+    begun = region.clock.now()
+    ended = region.b2i("create", backup, "--timeout", "240s")
+    assert (ended.code, ended.told["outcome"]) == (4, "still_running")
+    assert len(told(ended.err)) == 1
+    assert region.clock.now() - begun == timedelta(seconds=300)

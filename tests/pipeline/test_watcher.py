@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backup_to_image.emulator.ims_create import activate
+from backup_to_image.emulator.jobs import end, fail_with
 from backup_to_image.errors import B2iError, JobFailed, StillRunning, UnknownState
 from backup_to_image.model import Delivery
 from backup_to_image.steps.context import Context
@@ -195,6 +196,33 @@ async def test_a_failed_job_is_told_by_its_own_wait_with_the_clouds_reason(regio
     assert [(one.cloud_code, one.reason) for one in failed] == [("IMG.0195", "no OS version"), ("IMG.0061", "internal trouble")]
 
 
+async def test_a_job_that_fails_and_leaves_its_image_as_it_was_is_noticed_all_the_same(
+    region: Region, backups: list[str]
+) -> None:
+    """Another image that is stuck keeps the list going for half an hour, and the list says `saving`."""
+    region.arm("job-stuck", operation="createWholeImage", times=2)
+    cloud, begun = region.emulator.cloud, region.clock.now()
+    failed_at: list[timedelta] = []
+
+    def fail() -> None:
+        (image,) = region.images_of(backups[0])
+        (job,) = [job for job in region.things("ims-job") if job["detail"].get("image_id") == image["id"]]
+        end(cloud, job, cloud.now(), fail_with("IMG.0195", "no OS version"))
+
+    async def one(ctx: Context) -> None:
+        with pytest.raises(JobFailed, match="no OS version"):
+            await image_from_backup(image_order(backups[0], timeout=timedelta(minutes=40)), ctx)
+        failed_at.append(region.clock.now() - begun)
+
+    at_the_first_list(region, fail)
+    async with region.context() as ctx:
+        others = [image_from_backup(image_order(backup, timeout=timedelta(minutes=30)), ctx) for backup in backups[1:]]
+        stuck, *made = (await asyncio.gather(one(ctx), *others, return_exceptions=True))[1:]
+    assert isinstance(stuck, StillRunning)
+    assert all(isinstance(delivery, Delivery) for delivery in made)
+    assert failed_at[0] < timedelta(minutes=6)
+
+
 async def test_a_state_that_no_table_knows_ends_its_own_wait_alone(region: Region, backups: list[str]) -> None:
     at_the_first_list(region, lambda: region.arm("unknown-enum", operation="getImsJob"))
     ended = await make(region, backups)
@@ -361,6 +389,8 @@ async def test_the_image_of_an_earlier_attempt_is_not_taken_for_the_new_one(regi
     async with region.context() as ctx:
         with pytest.raises(JobFailed):
             await image_from_backup(image_order(first), ctx)
+        region.clock.advance(300)
+        region.arm("late-listing", seconds=60, times=None)  # for a minute, the dead one is all that there is to be seen
         again = image_from_backup(image_order(first), ctx, after_failure=True)
         ended = await asyncio.gather(again, *(image_from_backup(image_order(backup), ctx) for backup in backups[1:]))
     assert [one.status for one in ended] == ["active"] * MANY

@@ -15,7 +15,7 @@ from backup_to_image.steps.findings import image_of
 from backup_to_image.steps.make import ALREADY_USED, ANOTHER_ATTEMPT, DOUBTFUL_FACT, ImageHandle, failed_job
 from backup_to_image.steps.names import SOURCE_TAG
 from backup_to_image.steps.watcher import Place
-from backup_to_image.waiting import IMAGE, Pace, States, passes, wait
+from backup_to_image.waiting import IMAGE, IMAGE_JOB, Pace, States, passes, wait
 
 __all__ = ["FinishedImage", "await_image"]
 
@@ -32,6 +32,9 @@ _ASK_THE_IMAGE_TOO = 3
 """Every third look asks the image beside its job, so that a job that stands still hides nothing for long."""
 _LOOK_AT_THE_SOURCE_AGAIN = timedelta(seconds=30)
 """Where a list brings news more often than this wait itself would look."""
+_ASK_THE_JOB_TOO = timedelta(minutes=5)
+"""A job may fail and leave its image as it was: where lists tell only that it is being made, the job is asked this seldom (and in
+a long wait whenever a quarter of it has passed)."""
 
 
 class FinishedImage(Value):
@@ -72,15 +75,20 @@ class _Making:
         self._refused_at = handle.since
         self._looks = 0
         self._source_looked_at = handle.since
+        self._asked_at = ctx.clock.now()
 
     async def look(self) -> _Seen | None:
         """One look; trouble that passes by itself is no news, so it answers None."""
         try:
             listed = await self.place.look()
-            under_way = listed is not None and listed.status in IMAGE.pending
-            if not under_way or self.ctx.clock.now() >= self._source_looked_at + _LOOK_AT_THE_SOURCE_AGAIN:
+            now, under_way = self.ctx.clock.now(), listed is not None and listed.status in IMAGE.pending
+            if not under_way or now >= self._source_looked_at + _LOOK_AT_THE_SOURCE_AGAIN:
                 await self._look_at_the_source()
-            return _Seen(job=None, image=listed) if under_way else await self._ask(listed)
+            if under_way and now < self._asked_at + max(_ASK_THE_JOB_TOO, (now - self.handle.since) / 4):
+                return _Seen(job=None, image=listed)
+            seen = await self._ask(listed)
+            at_work = seen and seen.job and seen.job.status in IMAGE_JOB.pending
+            return _Seen(job=None, image=listed) if under_way and at_work else seen
         except CloudError as error:
             if passes(error):
                 return None
@@ -89,11 +97,12 @@ class _Making:
     async def _ask(self, listed: Image | None) -> _Seen | None:
         """What no list tells: whether the job agrees that the image is active, why it failed, and where an unlisted one is."""
         self._looks += 1
+        self._asked_at = self.ctx.clock.now()
         job = await self._job()
         image: Image | None = None
         if listed is not None and self.image_id in {None, listed.id}:
             image = listed
-        elif job is None or job.status not in {"INIT", "RUNNING"}:
+        elif job is None or job.status not in IMAGE_JOB.pending:
             image = await self._image()
         elif self._looks % _ASK_THE_IMAGE_TOO == 0:
             with contextlib.suppress(CloudError):  # its job is at work: that it is not to be seen just now ends nothing
