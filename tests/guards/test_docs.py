@@ -46,6 +46,7 @@ NOT_RUN_HERE = {
     "make test": "would run the tests in the tests",
     "make test-slow": "would run the tests in the tests",
     "make check-all": "would run the tests in the tests",
+    "make prove": "would run the tests in the tests, for an hour",
     "make docs": "would run the tests in the tests",
     "make lint": "a step of .ci/run",
     ".ci/run": "would run the tests in the tests",
