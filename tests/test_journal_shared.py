@@ -17,9 +17,10 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
+from backup_to_image.errors import StillRunning
 from backup_to_image.journal import Journal, JournalError, Record, hold
 from backup_to_image.model.shared_place import SharedPlace
-from tests.support.valkey import Valkey
+from tests.support.valkey import Valkey, free_port
 
 PROJECT, SECRET = "ab" * 16, "correct horse battery"
 RECORD = Record(kind="image", project_id=PROJECT, name="backup-1", state="intent", written_at=datetime(2026, 3, 10, tzinfo=UTC))
@@ -161,7 +162,7 @@ async def test_a_server_that_cannot_be_written_stops_everything_before_it_begins
 
 
 async def test_a_cluster_is_told_as_what_it_is() -> None:
-    with Valkey(cluster_enabled="yes") as node:
+    with Valkey(cluster_enabled="yes", cluster_port=str(free_port())) as node:
         assert "cluster" in await refusal(place(node.address))
 
 
@@ -300,6 +301,22 @@ async def test_what_is_done_twice_because_an_answer_was_lost_is_as_if_done_once(
         assert line.lost == 2
         assert server.names("b2i:damaged:*")
         assert await journal.write(written)
+
+
+async def test_a_lease_ends_by_the_servers_clock_and_each_renewal_begins_it_anew(server: Valkey) -> None:
+    async with (
+        Journal.at(place(server.address)) as journal,
+        hold(journal, "image", PROJECT, "x", deadline=journal.clock.now(), seconds=60) as lease,
+    ):
+        (name,) = server.names("b2i:lease:*")
+        assert 50_000 < server.do("PTTL", name) <= 60_000
+        server.do("PEXPIRE", name, 5_000)
+        await lease.check()
+        assert 50_000 < server.do("PTTL", name) <= 60_000
+        server.do("DEL", name)  # as if it had ended
+        with pytest.raises(StillRunning):
+            await lease.check()
+        assert server.names("b2i:lease:*") == []
 
 
 async def test_of_two_takers_at_the_same_instant_one_holds_it_and_fences_rise(server: Valkey) -> None:

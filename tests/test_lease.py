@@ -147,9 +147,18 @@ async def test_a_lost_lease_is_lost_although_nobody_took_it_since(laid: Laid, jo
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b'{"until": "never"}', b'{"fence": "x"}', b'{"nonce": "x", "until": "2099-01-01T00:00:00"}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"until": "never"}',
+        b'{"fence": "x"}',
+        b'{"nonce": "x", "until": "2099-01-01T00:00:00"}',
+        b'{"nonce": "x", "host": "elsewhere"}',
+    ],
 )
-async def test_a_damaged_lease_is_free(laid: Laid, holding: Holding, content: bytes) -> None:
+async def test_a_lease_that_is_damaged_or_has_no_end_is_free(laid: Laid, holding: Holding, content: bytes) -> None:
     async with holding():
         (name,) = laid.leases()
     laid.plant_lease(name, content, ends=False)

@@ -30,7 +30,7 @@ class Valkey:
         self.folder = Path(tempfile.mkdtemp(prefix="b2i-vk-"))  # a socket's path is short
         self._path = str(self.folder / "socket") if on_socket else None
         told = {"appendonly": "yes", "appendfsync": "always"} | {name.replace("_", "-"): value for name, value in config.items()}
-        self._port = 0 if on_socket else _free_port()
+        self._port = 0 if on_socket else free_port()
         self._server = server(port=self._port, data_dir=self.folder / "data", config=told, unix_socket_path=self._path)
         self._direct: redis.Redis | None = None
         self.start()
@@ -85,7 +85,8 @@ class Valkey:
         return sorted(name.decode() for name in self.do("KEYS", pattern))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback on which nobody listens at present."""
     with socket.socket() as once:
         once.bind(("127.0.0.1", 0))
         found: int = once.getsockname()[1]
