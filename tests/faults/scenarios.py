@@ -15,7 +15,7 @@ from typing import Any
 from tests.faults.judge import Judge, Order
 from tests.support.region import Region
 
-__all__ = ["SCENARIOS", "Scenario", "Step", "prepared", "steps"]
+__all__ = ["SCENARIOS", "Scenario", "Step", "launch_file", "prepared", "steps"]
 
 HOUR = timedelta(hours=1)
 PROBE = {"console": "login:", "timeout": "1m"}
@@ -45,7 +45,8 @@ class Step:
         return f"{self.operation}-{self.when}"
 
 
-def _launch(region: Region, **changes: Any) -> str:
+def launch_file(region: Region, **changes: Any) -> str:
+    """A launch order with everything: an address, a disk that grows, a probe."""
     return region.write_launch(
         **({"public_ip": {}, "data_disks": [{"source": "/dev/vdb", "size_gb": 120}], "probes": [PROBE]} | changes)
     )
@@ -54,7 +55,7 @@ def _launch(region: Region, **changes: Any) -> str:
 def _whole_job(judge: Judge) -> Order:
     region = judge.region
     backup = region.account["backups"]["available"][0]
-    arguments = ("create", backup, "--share-with", "dr", "--launch", _launch(region), "--timeout", "20m")
+    arguments = ("create", backup, "--share-with", "dr", "--launch", launch_file(region), "--timeout", "20m")
     return Order(
         arguments,
         backup=backup,
@@ -96,7 +97,7 @@ def _launch_alone(judge: Judge) -> Order:
     backup = region.account["backups"]["available"][0]
     image = judge.run(Order(("create", backup), backup=backup, within=2 * HOUR)).told["image_id"]
     return Order(
-        ("launch", image, "--spec", _launch(region, count=2), "--timeout", "30m"),
+        ("launch", image, "--spec", launch_file(region, count=2), "--timeout", "30m"),
         called="shop-restored",
         count=2,
         probes=1,
