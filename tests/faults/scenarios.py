@@ -129,6 +129,21 @@ def _teardown(judge: Judge) -> Order:
     return Order(("teardown", launch_id, "--yes-i-mean", "shop-restored"), launch_id=launch_id, within=timedelta(minutes=20))
 
 
+def _teardown_of_the_rest(judge: Judge) -> Order:
+    """The servers are gone, since somebody removed them; their disks and addresses are still there."""
+    region, order = judge.region, _teardown(judge)
+    with region.killing("deleteServers"):
+        region.b2i(*order.arguments)
+    cloud = region.emulator.cloud
+    for address in region.things("publicip"):
+        region.change("publicip", address, port_id=None, status="DOWN")
+    for server in judge.launched():
+        for disk in region.things("volume", server_id=server["id"]):
+            region.change("volume", disk, server_id=None, device=None, status="available")
+        cloud.remove("server", server["id"])
+    return order
+
+
 SCENARIOS: dict[str, Scenario] = {
     "whole job": Scenario(_whole_job),
     "whole job again": Scenario(_done_before),
@@ -138,6 +153,7 @@ SCENARIOS: dict[str, Scenario] = {
     "launch of two": Scenario(_two),
     "two more": Scenario(_one_more),
     "teardown": Scenario(_teardown),
+    "teardown of the rest": Scenario(_teardown_of_the_rest),
 }
 
 
