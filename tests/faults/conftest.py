@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 _MEMORY = Path("/dev/shm")
+IN_MEMORY = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    place = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="b2i-faults-", dir=place) as made:
+    with tempfile.TemporaryDirectory(prefix="b2i-faults-", dir=IN_MEMORY) as made:
         yield Path(made)

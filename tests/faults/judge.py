@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import marshal
 import re
@@ -17,7 +18,7 @@ import click
 from backup_to_image.cli import main
 from backup_to_image.emulator.routing import fit, operations
 from backup_to_image.emulator.wire import Problem
-from tests.support.region import Asked, Ended, Region
+from tests.support.region import Asked, Ended, Killed, Region
 
 __all__ = ["DEAD", "Judge", "Order"]
 
@@ -90,7 +91,7 @@ class Judge:
     ours: set[str] = field(default_factory=set[str])
     """Ids of what our commands made."""
     servers_ordered: int = 1
-    """How many servers of the launch order may live at once: `--another` and `count` raise it."""
+    """How many servers the launch order may have of one image: `--another` and `count` raise it."""
     excused: set[str] = field(default_factory=set[str])
     """Ids of others' things that the region itself changes, such as a source server that the fault starts."""
 
@@ -109,8 +110,33 @@ class Judge:
         self._no_false_green(ended, order, after)
         self._others(before, after)
         self._contract(asked)
-        self._once(order, after)
+        self.once(after)
         return ended
+
+    def stop(self, order: Order, number: int, *, after: bool, gently: bool) -> Ended | None:
+        """Stop the run at its so-manieth request, before or after its effect: by a signal, or so that it can say no more."""
+        left = number
+
+        def halt(_: Asked) -> None:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                raise asyncio.CancelledError if gently else Killed(f"at request {number}")
+
+        watchers = self.region.answered if after else self.region.watchers
+        before, first = self.account(), len(self.region.asked)
+        watchers.append(halt)
+        try:
+            return self.run(order)
+        except Killed:
+            now = self.account()
+            self.ours |= {ident for _, ident in now if (_, ident) not in before}
+            self._others(before, now)
+            self._contract(self.region.asked[first:])
+            self.once(now)
+            return None
+        finally:
+            watchers.remove(halt)
 
     def account(self) -> Account:
         """Everything there is, as the region keeps it."""
@@ -230,17 +256,21 @@ class Judge:
             for read in (operation.read_query(one.query), operation.read_body(one.content, one.headers.get("content-type", ""))):
                 assert not isinstance(read, Problem), f"{one.operation}: {read}"
 
-    def _once(self, order: Order, after: Account) -> None:
+    def once(self, after: Account | None = None) -> None:
         """One backup, at most one image alive; one launch order, at most one server; and nothing asked for again in the dark."""
-        del order
+        after = self.account() if after is None else after
         images = Counter(
             thing["backup_id"]
             for (kind, ident), thing in after.items()
             if kind == "image" and ident in self.ours and thing["status"] not in DEAD
         )
         assert all(number == 1 for number in images.values()), f"several images of one backup: {images}"
-        servers = self.launched(after)
-        assert len(servers) <= self.servers_ordered, [(one["id"], one["name"], one["tags"], one["status"]) for one in servers]
+        servers: dict[str, list[dict[str, Any]]] = {}
+        for server in self.launched(after):
+            servers.setdefault(server["image_id"], []).append(server)
+        for image, those in servers.items():
+            told = [(one["id"], one["name"], one["tags"], one["status"]) for one in those]
+            assert len(those) <= self.servers_ordered, f"several servers of one order and image {image}: {told}"
         for name, settle in SETTLE.items():
             self._not_asked_in_the_dark(name, settle)
 

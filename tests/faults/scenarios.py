@@ -15,7 +15,7 @@ from typing import Any
 from tests.faults.judge import Judge, Order
 from tests.support.region import Region
 
-__all__ = ["SCENARIOS", "Scenario", "Step", "prepared", "steps"]
+__all__ = ["SCENARIOS", "Scenario", "Step", "launch_file", "prepared", "steps"]
 
 HOUR = timedelta(hours=1)
 PROBE = {"console": "login:", "timeout": "1m"}
@@ -45,7 +45,8 @@ class Step:
         return f"{self.operation}-{self.when}"
 
 
-def _launch(region: Region, **changes: Any) -> str:
+def launch_file(region: Region, **changes: Any) -> str:
+    """A launch order with everything: an address, a disk that grows, a probe."""
     return region.write_launch(
         **({"public_ip": {}, "data_disks": [{"source": "/dev/vdb", "size_gb": 120}], "probes": [PROBE]} | changes)
     )
@@ -54,7 +55,7 @@ def _launch(region: Region, **changes: Any) -> str:
 def _whole_job(judge: Judge) -> Order:
     region = judge.region
     backup = region.account["backups"]["available"][0]
-    arguments = ("create", backup, "--share-with", "dr", "--launch", _launch(region), "--timeout", "20m")
+    arguments = ("create", backup, "--share-with", "dr", "--launch", launch_file(region), "--timeout", "20m")
     return Order(
         arguments,
         backup=backup,
@@ -96,7 +97,7 @@ def _launch_alone(judge: Judge) -> Order:
     backup = region.account["backups"]["available"][0]
     image = judge.run(Order(("create", backup), backup=backup, within=2 * HOUR)).told["image_id"]
     return Order(
-        ("launch", image, "--spec", _launch(region, count=2), "--timeout", "30m"),
+        ("launch", image, "--spec", launch_file(region, count=2), "--timeout", "30m"),
         called="shop-restored",
         count=2,
         probes=1,
@@ -128,6 +129,21 @@ def _teardown(judge: Judge) -> Order:
     return Order(("teardown", launch_id, "--yes-i-mean", "shop-restored"), launch_id=launch_id, within=timedelta(minutes=20))
 
 
+def _teardown_of_the_rest(judge: Judge) -> Order:
+    """The servers are gone, since somebody removed them; their disks and addresses are still there."""
+    region, order = judge.region, _teardown(judge)
+    with region.killing("deleteServers"):
+        region.b2i(*order.arguments)
+    cloud = region.emulator.cloud
+    for address in region.things("publicip"):
+        region.change("publicip", address, port_id=None, status="DOWN")
+    for server in judge.launched():
+        for disk in region.things("volume", server_id=server["id"]):
+            region.change("volume", disk, server_id=None, device=None, status="available")
+        cloud.remove("server", server["id"])
+    return order
+
+
 SCENARIOS: dict[str, Scenario] = {
     "whole job": Scenario(_whole_job),
     "whole job again": Scenario(_done_before),
@@ -137,6 +153,7 @@ SCENARIOS: dict[str, Scenario] = {
     "launch of two": Scenario(_two),
     "two more": Scenario(_one_more),
     "teardown": Scenario(_teardown),
+    "teardown of the rest": Scenario(_teardown_of_the_rest),
 }
 
 

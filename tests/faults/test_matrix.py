@@ -15,22 +15,11 @@ import pytest
 
 from backup_to_image.emulator.faults import CATALOGUE, Fault
 from tests.faults.judge import DEAD, Judge, Order
+from tests.faults.recovery import follow
 from tests.faults.scenarios import SCENARIOS, Step, prepared, steps
+from tests.faults.variants import NEVER_ASKED, VARIANTS
 from tests.support.region import Ended
 
-NEVER_ASKED = {
-    "delete-ignored": "no command deletes an image yet",
-    "backup-fails": "no command makes a backup yet",
-}
-VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
-    "throttled-429": ({}, {"retry_after": 40}),
-    "job-fails": ({}, {"code": "IMG.0060"}, {"code": "Ecs.0319"}),
-    "job-stuck": ({"seconds": 900.0}, {"seconds": None}),
-    "leftovers": tuple({"leave": list(leave)} for leave in (["data_disks"], ["system_disk", "eip"], ["server"])),
-    "guest-silent": ({"profile": "dead"},),
-    "clock-skew": ({"seconds": 3600.0}, {"seconds": -3600.0}),
-    "unknown-enum": ({}, {"field": "name"}),
-}
 LASTING = {"image-killed", "job-fails", "leftovers", "one-fails", "guest-silent", "job-stuck", "quota-gone"}
 """What these leave behind stays when they are over, so that it may take more than the same command again."""
 AT_LEAST_AS_BAD = {"slow", "hold", "unknown-fields", "doubled-page", "shifting-page"}
@@ -130,26 +119,6 @@ def make_good(judge: Judge, order: Order, ended: Ended, *, lasting: bool) -> Non
         ended = judge.run(order.plus(*follow(judge, order, ended)))
     assert ended.code == 0, (ended.told, ended.err)
     settled(judge, order)
-
-
-def follow(judge: Judge, order: Order, ended: Ended) -> tuple[str, ...]:
-    """What an operator does who reads the report; the words to add to the same command."""
-    hint = ended.told["error"]["action"] if ended.told["error"] else ""
-    if "--after-failure" in hint:
-        return ("--after-failure",)
-    stuck = [(kind, job) for kind in ("ims-job", "ecs-job", "evs-job") for job in judge.region.things(kind) if is_stuck(job)]
-    for kind, job in stuck:  # only those who run the region can help it on
-        judge.region.change(kind, job, due=judge.region.emulator.cloud.due(0))
-    launch_id = ended.told.get("launch_id")
-    if order.called and launch_id and not stuck:
-        for name in (order.called, f"{order.called}-0001", f"{order.called}-0002"):  # asked for by the name of what is left
-            if judge.run(Order(("teardown", launch_id, "--yes-i-mean", name), launch_id=launch_id)).code == 0:
-                break
-    return ()
-
-
-def is_stuck(job: dict[str, Any]) -> bool:
-    return job["status"] in {"INIT", "RUNNING"} and not job["due"]
 
 
 def settled(judge: Judge, order: Order) -> None:

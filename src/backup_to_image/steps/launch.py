@@ -77,9 +77,10 @@ async def _launch_once(
             ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in servers)} is there already; adopting")
         elif not adopted:
             if standing.noted.state == "intent":
-                since = standing.noted.first_intent_at or standing.noted.written_at
+                # Since the request went out for the last time: it may have been refused for an hour before it was taken.
+                since = standing.noted.written_at
                 with _under_way(standing.mark):
-                    servers = await _settle(standing.mark, order, ctx, lease, since=since)
+                    servers = await _settle(standing.mark, order, ctx, lease, since=since, deadline=deadline)
                     if not servers and not another:  # a person who orders one more has looked
                         await _check_nothing_made(standing.noted, order, ctx, deadline)
             adopted = bool(servers)
@@ -197,7 +198,7 @@ async def _launch(
             return job_id
         ctx.tell(f"launch {mark}: no clear answer; looking for the server before anything is sent again")
         with _under_way(mark):
-            if await _settle(mark, order, ctx, lease, since=ctx.clock.now()):
+            if await _settle(mark, order, ctx, lease, since=ctx.clock.now(), deadline=deadline):
                 return None
             await _check_nothing_made(record, order, ctx, deadline)
 
@@ -220,12 +221,17 @@ async def _check_nothing_made(noted: Record, order: LaunchOrder, ctx: Context, d
     before, used = noted.facts.get(_USED_FACT), await _servers_used(ctx)
     if before is not None and used == before and ctx.clock.now() < deadline:
         return
-    raise StillRunning(
+    counted = f"{before} servers counted before, {used} now"
+    raise _not_seen(noted.mark, order, deadline, f"asked for, and no server with its mark to be seen; {counted}")
+
+
+def _not_seen(mark: str, order: LaunchOrder, deadline: datetime, seen: str) -> StillRunning:
+    return StillRunning(
         f"The launch of {order.name}",
-        last_seen=f"asked for, and no server with its mark to be seen; {before} servers counted before, {used} now",
+        last_seen=seen,
         deadline=deadline,
-        handle={"launch": noted.mark},
-        check=f"Look for {order.name} in the console; the same command adopts it by its tag {LAUNCH_TAG}.{noted.mark}. "
+        handle={"launch": mark},
+        check=f"Look for {order.name} in the console; the same command adopts it by its tag {LAUNCH_TAG}.{mark}. "
         "If it is not there, `b2i launch` with `--another` launches it.",
     )
 
@@ -254,11 +260,20 @@ def _unplanned(order: LaunchOrder, plan: LaunchPlan) -> CloudError:
     )
 
 
-async def _settle(mark: str, order: LaunchOrder, ctx: Context, lease: Lease, *, since: datetime) -> tuple[Server, ...]:
-    within = ctx.settings.settle.server
-    return (
-        await settle(lambda: _servers_of(mark, order.name, ctx), ctx, lease, since=since, within=within, every=_LOOK_EVERY) or ()
+async def _settle(
+    mark: str, order: LaunchOrder, ctx: Context, lease: Lease, *, since: datetime, deadline: datetime
+) -> tuple[Server, ...]:
+    found = await settle(
+        lambda: _servers_of(mark, order.name, ctx),
+        ctx,
+        lease,
+        since=since,
+        within=ctx.settings.settle.server,
+        every=_LOOK_EVERY,
+        deadline=deadline,
+        late=lambda seen: _not_seen(mark, order, deadline, seen),
     )
+    return found or ()
 
 
 async def _servers_used(ctx: Context) -> int | None:

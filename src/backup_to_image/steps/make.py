@@ -81,7 +81,8 @@ async def start_image(
             return handle
         await facts.record(valid.findings, ctx)
         if noted is not None and noted.state == "intent":
-            found = await _settle(valid, ctx, lease, since=noted.first_intent_at or noted.written_at, dead=dead)
+            # Since the request went out for the last time: it may have been refused for an hour before it was taken.
+            found = await _settle(valid, ctx, lease, since=noted.written_at, deadline=deadline, dead=dead)
             if found is not None:
                 return _adopt(found, valid, ctx, mine=False, noted=noted)
         if after_failure:
@@ -154,7 +155,8 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
             noted, job_id = await send(request, intent, ctx, lease, deadline=deadline)
         except AlreadyUsed as refusal:
             ctx.tell(f"backup {backup.id} has its image already ({refusal.cloud_code}); looking for it")
-            found = await _settle(valid, ctx, lease, since=ctx.clock.now(), dead=dead) or await image_of(backup, ctx)
+            found = await _settle(valid, ctx, lease, since=ctx.clock.now(), deadline=deadline, dead=dead)
+            found = found or await image_of(backup, ctx)
             if found is None:
                 raise
             return _adopt(check_alive(found), valid, ctx, mine=False)
@@ -168,23 +170,32 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
             ctx.tell(f"image {valid.name!r}: job {job_id} accepted")
             return _handle(valid, job_id=job_id, since=first_intent, dead=dead)
         ctx.tell("no clear answer to the request for the image; looking for it before anything is sent again")
-        found = await _settle(valid, ctx, lease, since=ctx.clock.now(), dead=dead)
+        found = await _settle(valid, ctx, lease, since=ctx.clock.now(), deadline=deadline, dead=dead)
         if found is not None:
             return _adopt(found, valid, ctx, mine=True, since=first_intent)
         if ctx.clock.now() >= deadline:
-            raise StillRunning(
-                f"The image {valid.name!r}",
-                last_seen="asked for, but not to be seen",
-                deadline=deadline,
-                handle={"backup": backup.id},
-            )
+            raise _not_seen(valid, deadline, "asked for, but not to be seen")
 
 
-async def _settle(valid: ValidOrder, ctx: Context, lease: Lease, *, since: datetime, dead: tuple[str, ...]) -> Image | None:
+async def _settle(
+    valid: ValidOrder, ctx: Context, lease: Lease, *, since: datetime, deadline: datetime, dead: tuple[str, ...]
+) -> Image | None:
     backup = valid.findings.backup
     return await settle(
-        lambda: image_of(backup, ctx, ignore=dead), ctx, lease, since=since, within=ctx.settings.settle.image, every=_LOOK_EVERY
+        lambda: image_of(backup, ctx, ignore=dead),
+        ctx,
+        lease,
+        since=since,
+        within=ctx.settings.settle.image,
+        every=_LOOK_EVERY,
+        deadline=deadline,
+        late=lambda seen: _not_seen(valid, deadline, seen),
     )
+
+
+def _not_seen(valid: ValidOrder, deadline: datetime, seen: str) -> StillRunning:
+    handle = {"backup": valid.findings.backup.id}
+    return StillRunning(f"The image {valid.name!r}", last_seen=seen, deadline=deadline, handle=handle)
 
 
 async def _job(job_id: str, ctx: Context) -> Job | None:

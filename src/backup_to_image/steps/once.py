@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import ApiError, BadAnswer, ErrorClass, JobFailed, NoAnswer
+from backup_to_image.errors import ApiError, BadAnswer, CloudError, ErrorClass, JobFailed, NoAnswer, NotFound, StillRunning
 from backup_to_image.journal import JournalError, Lease, Record
 from backup_to_image.model import Job
 from backup_to_image.steps.context import Context, minutes, until
-from backup_to_image.waiting import quiet
+from backup_to_image.waiting import passes
 
 __all__ = ["job_failed", "note_sent", "pause_or_raise", "send", "settle"]
 
@@ -89,18 +89,40 @@ async def send(
 
 
 async def settle(
-    look: Callable[[], Awaitable[T]], ctx: Context, lease: Lease, *, since: datetime, within: timedelta, every: float
+    look: Callable[[], Awaitable[T]],
+    ctx: Context,
+    lease: Lease,
+    *,
+    since: datetime,
+    within: timedelta,
+    every: float,
+    deadline: datetime,
+    late: Callable[[str], StillRunning],
 ) -> T | None:
     """Look for the effect of a request until its settle time has passed; once more even if that is long over.
 
-    The lease is renewed on the way, so that nobody else begins the same meanwhile.
+    None only where the last look was answered and showed nothing: what could not be looked for is not proven absent. Raises
+    `late` of what was seen last where the deadline comes first. The lease is renewed on the way, so that nobody else begins the
+    same meanwhile.
     """
     settled = since + within
     while True:
-        found = await quiet(look())
-        if found or ctx.clock.now() >= settled:
+        found, unread = None, ""
+        try:
+            found = await look()
+        except NotFound:
+            pass
+        except CloudError as error:
+            if not passes(error):
+                raise
+            unread = error.message.rstrip(".")
+        now = ctx.clock.now()
+        if found or (now >= settled and not unread):
             return found or None
-        await ctx.clock.sleep(min(every, max(0.0, (settled - ctx.clock.now()).total_seconds())))
+        if now >= deadline:
+            raise late(f"asked for, and it cannot be looked for ({unread})" if unread else "asked for, but not to be seen")
+        next_mark = min(deadline, settled) if now < settled else deadline
+        await ctx.clock.sleep(min(every, (next_mark - now).total_seconds()))
         try:
             await lease.check()
         except JournalError as error:
