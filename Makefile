@@ -45,10 +45,10 @@ $(STAMP): requirements.lock pyproject.toml $(STALE)
 setup-env: $(STAMP)
 
 test: $(STAMP) ## the fast tests, on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not prove"
 
 test-slow: $(STAMP) ## the slow tests: kills, browsers, every example of the docs
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not prove"
 
 $(THIRD_PARTY)/.ready: tests/third_party/requirements.lock $(STAMP)
 	@echo "Making $(THIRD_PARTY) from tests/third_party/requirements.lock ..."

@@ -16,7 +16,7 @@ import pytest
 
 from deployments.setup import HEARTBEAT_SECONDS, RETRY_AFTER_SECONDS
 from tests.support.house import ROOT, House, kill_family, patience
-from tests.support.yard import POINTS, Came, Point, kill_at
+from tests.support.yard import DOZEN, POINTS, Came, Point, kill_at
 
 pytestmark = [
     pytest.mark.slow,
@@ -88,7 +88,9 @@ def killed(house: House, request: pytest.FixtureRequest) -> Iterator[dict[Point,
         yield kill_at([point for point in POINTS if point in asked], house, processes)
 
 
-@pytest.mark.parametrize("point", POINTS, ids=str)
+@pytest.mark.parametrize(
+    "point", [pytest.param(point, marks=() if point in DOZEN else pytest.mark.prove, id=str(point)) for point in POINTS]
+)
 def test_an_order_that_is_killed_and_given_again_makes_one_image_and_one_server(killed: dict[Point, Came], point: Point) -> None:
     came = killed[point]
     yard = came.yard

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ import pytest
 
 from tests.support.house import DEPLOYMENT, House, Site, kill_family, patience
 
-__all__ = ["POINTS", "Came", "Point", "Yard", "kill_at"]
+__all__ = ["DOZEN", "POINTS", "Came", "Point", "Yard", "kill_at"]
 
 Who = Literal["run", "host", "stopped run"]
 Again = Literal["new run", "Retry"]
@@ -45,7 +44,7 @@ class Point:
 
 
 # One row each: the places at which an order with everything in it may stop for ever.
-_DOZEN = [
+DOZEN = [
     Point("createToken", 0, "after", "run", "Retry"),
     Point("getBackup", 0, "after", "host", "new run"),
     Point("createWholeImage", 0, "before", "run", "new run"),
@@ -90,11 +89,11 @@ def _all() -> list[Point]:
         Point(*request, when, who, "new run" if who == "host" else next(again))
         for request, when, who in product(_REQUESTS, whens, ("run", "host", "stopped run"))
     ]
-    return list(dict.fromkeys([*_DOZEN, *every]))
+    return list(dict.fromkeys([*DOZEN, *every]))
 
 
-POINTS = _all() if os.environ.get("PROVE") else _DOZEN
-"""A dozen; all of them where the environment says PROVE."""
+POINTS = _all()
+"""Every request before and after it takes effect, whoever is killed; the dozen first."""
 
 
 @dataclass
