@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, product
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from tests.support.house import DEPLOYMENT, House, Site, kill_family, patience
 
-__all__ = ["POINTS", "Came", "Point", "Yard"]
+__all__ = ["DOZEN", "POINTS", "Came", "Point", "Yard", "kill_at"]
 
 Who = Literal["run", "host", "stopped run"]
 Again = Literal["new run", "Retry"]
+_BACKUPS = 40
+"""Points for which one emulated cloud has backups."""
 _CRASH_IS_REPORTED_TWICE = timedelta(seconds=20)
 
 
@@ -44,7 +44,7 @@ class Point:
 
 
 # One row each: the places at which an order with everything in it may stop for ever.
-_DOZEN = [
+DOZEN = [
     Point("createToken", 0, "after", "run", "Retry"),
     Point("getBackup", 0, "after", "host", "new run"),
     Point("createWholeImage", 0, "before", "run", "new run"),
@@ -89,11 +89,11 @@ def _all() -> list[Point]:
         Point(*request, when, who, "new run" if who == "host" else next(again))
         for request, when, who in product(_REQUESTS, whens, ("run", "host", "stopped run"))
     ]
-    return list(dict.fromkeys([*_DOZEN, *every]))
+    return list(dict.fromkeys([*DOZEN, *every]))
 
 
-POINTS = _all() if os.environ.get("PROVE") else _DOZEN
-"""A dozen; all of them where the environment says PROVE."""
+POINTS = _all()
+"""Every request before and after it takes effect, whoever is killed; the dozen first."""
 
 
 @dataclass
@@ -101,6 +101,7 @@ class Came:
     """What came of one order: killed at its point, given again."""
 
     point: Point
+    yard: Yard
     backup: str
     server: str
     runs: list[str] = field(default_factory=list[str])
@@ -111,23 +112,25 @@ class Came:
 class Yard:
     """The same deployment once more, in a pool of its own and in none of our automations."""
 
-    def __init__(self, house: House, folder: Path, processes: ExitStack) -> None:
+    def __init__(self, house: House, name: str, processes: ExitStack) -> None:
         self.house = house
-        self.site = Site(folder, processes)
-        self.deployment = "image-from-backup/killed"
-        house.new_pool("killed")
+        self.name = name
+        self.site = Site(house.folder / name, processes)
+        self.deployment = f"image-from-backup/{name}"
+        house.new_pool(name)
         like = house.ask("GET", f"/deployments/name/{DEPLOYMENT}")
-        project = {"$ref": {"block_document_id": house.new_block("killed", self.site)}}
+        project = {"$ref": {"block_document_id": house.new_block(name, self.site)}}
         same = ("flow_id", "entrypoint", "pull_steps", "parameter_openapi_schema", "enforce_parameter_schema", "job_variables")
         house.ask(
             "POST",
             "/deployments/",
-            name="killed",
-            work_pool_name="killed",
+            name=name,
+            work_pool_name=name,
             parameters={"project": project},
             **{one: like[one] for one in same},
         )
         self.worker = self._new_worker()
+        processes.callback(lambda: kill_family(self.worker.pid))
 
     def kill_all(self, points: list[Point]) -> dict[Point, Came]:
         """Kill an order at each point, one after the other; then give all of them again, as they would be given again."""
@@ -139,7 +142,7 @@ class Yard:
         return came
 
     def _killed(self, point: Point, number: int) -> Came:
-        one = Came(point, self.site.backup(), f"killed-{number}")
+        one = Came(point, self, self.site.backup(), f"killed-{number}")
         self._attempt(one, self._kill)
         self.site.cloud.disarm()
         return one
@@ -189,4 +192,13 @@ class Yard:
         return run
 
     def _new_worker(self) -> subprocess.Popen[bytes]:
-        return self.house.new_worker("killed", "--limit", "4")
+        return self.house.new_worker(self.name, "--limit", "4")
+
+
+def kill_at(points: list[Point], house: House, processes: ExitStack) -> dict[Point, Came]:
+    """Every one of these points, in as many yards as they need."""
+    came: dict[Point, Came] = {}
+    for first in range(0, len(points), _BACKUPS):
+        yard = Yard(house, f"yard-{first // _BACKUPS + 1}", processes)
+        came |= yard.kill_all(points[first : first + _BACKUPS])
+    return came
