@@ -169,7 +169,7 @@ def test_a_server_whose_host_died_while_asking_for_it_is_made_once(
 
 
 @slow
-def test_the_whole_minute_of_a_dead_host_is_the_longest_that_anybody_waits(
+def test_what_a_dead_host_asked_for_is_adopted_from_another_without_waiting_for_its_lease(
     hosts: tuple[Desk, Desk], served: Served, server: Valkey, backup: str, record_property: Any
 ) -> None:
     here, there = hosts
@@ -182,7 +182,7 @@ def test_the_whole_minute_of_a_dead_host_is_the_longest_that_anybody_waits(
     waited = time.monotonic() - began
     record_property("seconds", round(waited, 1))
     only_image(served, backup, (process.returncode, json.loads(out)))
-    assert waited < LEASE + 15
+    assert waited < 30
 
 
 # -- the journal's server dies ------------------------------------------------------------------------------------------
