@@ -31,7 +31,8 @@ __all__ = ["Reconciled", "reconcile"]
 _TOLD = "told_overdue"
 _AT_ONCE = 8
 _LEAVE_ALONE = timedelta(minutes=3)
-"""What is done for a shorter time may still be seen by its own run, or by the one that is started again after a crash."""
+"""What is done for a shorter time may still be seen by its own run, or by the one that is started again after a crash; but past
+the deadline nobody waits for it any more."""
 _TEARDOWN = timedelta(minutes=10)
 
 Outcome = Literal["finished", "failed", "running", "busy", "not_begun", "stopped"]
@@ -88,7 +89,7 @@ async def _look_after(order: OpenOrder, ctx: Context, *, busy: bool) -> Reconcil
     elif order.state == "stopped":
         found = _Found(outcome="stopped", words="it was stopped by a person or a signal", action=_again(order))
     else:
-        found = await _finish(order, ctx)
+        found = await _finish(order, ctx, overdue=overdue)
     over = found.outcome in {"finished", "failed"} or (overdue and found.outcome in {"not_begun", "stopped"})
     late = overdue and found.outcome == "running" and order.record.facts.get(_TOLD) is not True
     if over:
@@ -110,11 +111,11 @@ async def _look_after(order: OpenOrder, ctx: Context, *, busy: bool) -> Reconcil
     return told
 
 
-async def _finish(order: OpenOrder, ctx: Context) -> _Found:
+async def _finish(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
     wanted = order.ordered
     try:
         if isinstance(wanted, OrderedImage):
-            return await _image(wanted, order, ctx)
+            return await _image(wanted, order, ctx, overdue=overdue)
         if isinstance(wanted, OrderedLaunch):
             return await _launch(wanted, order, ctx)
         return await _teardown(wanted, ctx)
@@ -126,7 +127,7 @@ async def _finish(order: OpenOrder, ctx: Context) -> _Found:
         return _Found(outcome="failed", words=error.message, action=f"{error.action} {_again(order)}".strip())
 
 
-async def _image(wanted: OrderedImage, order: OpenOrder, ctx: Context) -> _Found:
+async def _image(wanted: OrderedImage, order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
     try:
         backup = await ctx.cloud.backups.get(wanted.backup_id)
     except NotFound:
@@ -146,7 +147,7 @@ async def _image(wanted: OrderedImage, order: OpenOrder, ctx: Context) -> _Found
         return _Found(outcome="not_begun", words="no image was made and none is being made", action=_again(order))
     finished = await await_image(handle, ctx, deadline=ctx.clock.now())
     ids = {"image": finished.image.id}
-    if _just_now(finished, ctx):
+    if not overdue and _just_now(finished, ctx):
         return _Found(outcome="running", words=f"image {finished.image.name} is Normal; left to its own run for now", ids=ids)
     shared = await _share(finished, wanted.recipients, ctx)
     if wanted.launch is None:
