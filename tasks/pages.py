@@ -74,6 +74,8 @@ def go_on(error: B2iError, backup: str) -> str:
     command = " ".join(filter(None, ("b2i create", backup, error.option)))
     if error.option:
         return f"When that is mended: Copy to new run with Next attempt ticked, or `{command}`."
+    if isinstance(error, Refused):
+        return f"When that is mended: Retry in this run's menu, Copy to new run for another form, or `{command}`."
     now = error.retryable or isinstance(error, StillRunning | PartlyDone)
     return f"{'Go on with' if now else 'When that is mended:'} Retry in this run's menu, or `{command}`."
 
