@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -234,11 +235,10 @@ def test_many_bad_nights_end_well() -> None:
     run_state_machine_as_test(Night, settings=settings(STORIES["more"], **NO_HURRY))
 
 
-@pytest.mark.slow
 @pytest.mark.prove
 @pytest.mark.timeout(0)
-def test_bad_nights_that_nobody_thought_of_end_well() -> None:
+def test_bad_nights_that_nobody_thought_of_end_well(tell: Callable[[object], None]) -> None:
     number = int(os.environ.get("PROVE_SEED") or random.SystemRandom().randrange(10**6))
-    print(f"PROVE_SEED={number}")  # noqa: T201 - what makes a failure come again
+    tell(f"{STORIES['any'].max_examples} bad nights (PROVE_SEED={number})")
     machine: Any = seed(number)(Night)
     run_state_machine_as_test(machine, settings=settings(STORIES["any"], **NO_HURRY))

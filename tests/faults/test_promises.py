@@ -87,6 +87,13 @@ def test_an_unclear_launch_ends_when_it_was_told_to_and_not_when_the_settle_time
     assert ended.told["launch_id"] in ended.error["action"]
 
 
+def test_a_cloud_that_throttles_right_before_the_launch_is_waited_for_and_takes_no_order_away(region: Region, image: str) -> None:
+    """The count of servers is read before the request; however long that takes, the order is still this run's own."""
+    region.arm("throttled-429", operation="getServerLimits", skip=1, times=2, retry_after=40)
+    ended = launch(region, image)
+    assert (ended.code, ended.told["outcome"], len(region.launched())) == (0, "made", 1)
+
+
 # -- nothing that the report does not name -----------------------------------------------------------------------------
 
 

@@ -221,8 +221,12 @@ async def _check_nothing_made(noted: Record, order: LaunchOrder, ctx: Context, d
     before, used = noted.facts.get(_USED_FACT), await _servers_used(ctx)
     if before is not None and used == before and ctx.clock.now() < deadline:
         return
-    counted = f"{before} servers counted before, {used} now"
+    counted = f"{_number(before)} counted before, {_number(used)} now"
     raise _not_seen(noted.mark, order, deadline, f"asked for, and no server with its mark to be seen; {counted}")
+
+
+def _number(servers: int | None) -> str:
+    return "servers could not be" if servers is None else f"{servers} servers"
 
 
 def _not_seen(mark: str, order: LaunchOrder, deadline: datetime, seen: str) -> StillRunning:

@@ -69,8 +69,9 @@ async def send(
     left, with the intent taken back: they made nothing.
     """
     while True:
+        wanted = await intent()  # may ask the cloud, for longer than a lease lasts unchecked
         await lease.check()
-        noted = await ctx.journal.write(await intent())
+        noted = await ctx.journal.write(wanted)
         lease.still_mine()
         try:
             return noted, await request()
