@@ -259,6 +259,26 @@ def test_another_makes_one_more_with_a_launch_id_of_its_own(region: Region, imag
     assert launch(region, image).told["server_id"] == second["server_id"]
 
 
+def test_another_that_is_there_but_does_not_answer_is_what_the_same_command_goes_on_with(region: Region, image: str) -> None:
+    """It ended with 5, which says: the same command again. That must not be a third server."""
+    probes = [{"console": "login:", "timeout": "20s"}]
+    launch(region, image)
+    region.arm("guest-silent", operation="createServers", skip=1)
+    first = launch(region, image, "--another", probes=probes)
+    again = launch(region, image, "--another", probes=probes)
+    assert (first.code, again.code) == (5, 5)
+    assert again.told["server_id"] == first.told["server_id"]
+    assert len(region.launched()) == 2
+
+
+def test_another_beside_a_server_that_does_not_answer_is_one_more(region: Region, image: str) -> None:
+    probes = [{"console": "login:", "timeout": "20s"}]
+    region.arm("guest-silent", operation="createServers", skip=1)
+    assert launch(region, image, probes=probes).code == 5
+    assert launch(region, image, "--another", probes=probes).told["outcome"] == "made"
+    assert len(region.launched()) == 2
+
+
 def test_another_order_name_is_another_server(region: Region, image: str) -> None:
     launch(region, image)
     assert launch(region, image, name="shop-restored-too").told["outcome"] == "made"

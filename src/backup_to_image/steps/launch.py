@@ -28,6 +28,8 @@ __all__ = ["Standing", "check_launch", "find_launched", "launch_server", "resume
 
 _LOOK_EVERY = 10.0
 _USED_FACT = "servers_used"
+_ANOTHER_FACT = "another"
+"""Whether this generation was begun by `another`."""
 _GENERATIONS = 64
 """How many repetitions of one order are told apart without the journal."""
 
@@ -55,7 +57,7 @@ async def launch_server(
         standing, delivery = await _launch_once(image, order, ctx, mode=mode, another=another, deadline=deadline)
         if told:
             told(delivery)
-        await _note_done(standing, ctx)
+        await _note_end(standing, delivery, ctx)
     return delivery
 
 
@@ -85,7 +87,7 @@ async def _launch_once(
                         await _check_nothing_made(standing.noted, order, ctx, deadline)
             adopted = bool(servers)
             if not servers:
-                job_id = await _launch(image, order, mode, standing, ctx, lease, deadline)
+                job_id = await _launch(image, order, mode, standing, ctx, lease, deadline, another=another)
     with _under_way(standing.mark):
         delivery = await _finish(
             image, order, ctx, mark=standing.mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline
@@ -103,7 +105,7 @@ async def resume_launch(
     standing = await find_launched(image, order, ctx, mode=mode)
     delivery = await _resumed(standing, image, order, ctx, deadline)
     if delivery is not None:
-        await _note_done(standing, ctx)
+        await _note_end(standing, delivery, ctx)
     return delivery
 
 
@@ -133,7 +135,8 @@ async def find_launched(
     """This order's servers as the cloud has them, and the journal's note. Makes nothing.
 
     Every generation's mark is looked for, so that a lost journal does not make a second server. `another` begins the next
-    generation, but only after the present one has ended well: repeated after a crash it goes on with the one it began.
+    generation, but only after the present one has ended: repeated after a crash, or because a probe was silent, it goes on with
+    the one it began.
     """
     base = launch_id(ctx.project_id, image.id, order.name, mode)
     noted = await ctx.journal.read("launch", ctx.project_id, base) or _blank(base, ctx)
@@ -142,8 +145,9 @@ async def find_launched(
     newest = max((number for number, _ in marked), default=noted.generation)
     if newest > noted.generation:
         noted = _blank(base, ctx, newest)
-    ended = noted.state in {"done", "none"} and any(number == noted.generation for number, _ in marked)
-    if noted.state == "gone" or (another and ended):
+    ended = noted.state in {"done", "none"} or (noted.state == "partly" and noted.facts.get(_ANOTHER_FACT) is not True)
+    there = any(number == noted.generation for number, _ in marked)
+    if noted.state == "gone" or (another and ended and there):
         noted = _blank(base, ctx, noted.generation + 1)
     return Standing(
         mark=launch_id(ctx.project_id, image.id, order.name, mode, noted.generation),
@@ -179,7 +183,15 @@ async def _servers_of(mark: str, name: str, ctx: Context) -> tuple[Server, ...]:
 
 
 async def _launch(
-    image: Image, order: LaunchOrder, mode: Mode, standing: Standing, ctx: Context, lease: Lease, deadline: datetime
+    image: Image,
+    order: LaunchOrder,
+    mode: Mode,
+    standing: Standing,
+    ctx: Context,
+    lease: Lease,
+    deadline: datetime,
+    *,
+    another: bool,
 ) -> str | None:
     mark, noted = standing.mark, standing.noted
     ready = await _ready_request(image, order, mode, mark, ctx)
@@ -187,7 +199,7 @@ async def _launch(
 
     async def intent() -> Record:
         new: dict[str, Any] = {"state": "intent", "mark": mark, "job_id": None, "first_intent_at": first_intent}
-        return noted.model_copy(update=new | {"facts": {_USED_FACT: await _servers_used(ctx)}})
+        return noted.model_copy(update=new | {"facts": {_USED_FACT: await _servers_used(ctx), _ANOTHER_FACT: another}})
 
     while True:
         record, answer = await send(lambda: ctx.cloud.servers.launch(ready), intent, ctx, lease, deadline=deadline)
@@ -290,7 +302,7 @@ async def _servers_used(ctx: Context) -> int | None:
 async def _goes_on(standing: Standing, ctx: Context) -> bool:
     """Whether the job of an earlier run is still at it, or has made servers that are merely not listed yet."""
     noted = standing.noted
-    if noted.state not in {"sent", "done"} or noted.job_id is None:
+    if noted.state not in {"sent", "done", "partly"} or noted.job_id is None:
         return False
     try:
         job = await ctx.cloud.servers.job(noted.job_id)
@@ -430,12 +442,13 @@ async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadli
     )
 
 
-async def _note_done(standing: Standing, ctx: Context) -> None:
+async def _note_end(standing: Standing, delivery: LaunchDelivery, ctx: Context) -> None:
+    """Keep how it ended: what is only partly there is what the same order goes on with."""
     try:
         noted = await ctx.journal.read("launch", ctx.project_id, standing.noted.name)
         if noted is None or noted.generation != standing.noted.generation:
             noted = standing.noted.model_copy(update={"mark": standing.mark})
-        await ctx.journal.write(noted.model_copy(update={"state": "done"}))
+        await ctx.journal.write(noted.model_copy(update={"state": "partly" if delivery.outcome == "partly" else "done"}))
     except JournalError as error:
         ctx.tell(error.message)
 
