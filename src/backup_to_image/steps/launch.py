@@ -6,32 +6,28 @@ before the request, and after an unclear answer a look by mark until the settle 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import ApiError, B2iError, CloudError, JobFailed, Refused, StillRunning
+from backup_to_image.errors import ApiError, B2iError, CloudError, Refused, StillRunning
 from backup_to_image.journal import JournalError, Lease, Record, hold
-from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server, Value
-from backup_to_image.steps.context import Context, minutes, until
+from backup_to_image.model import Image, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
+from backup_to_image.steps.await_launch import await_launch
+from backup_to_image.steps.context import Context, until
+from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, servers_of
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
-from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, settle
+from backup_to_image.steps.once import note_sent, pause_or_raise, send, settle
 from backup_to_image.steps.orders import OrderedLaunch, ordered
 from backup_to_image.steps.plan import Mode, plan_launch
-from backup_to_image.steps.probes import probe_server
-from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, passes, quiet, wait
+from backup_to_image.waiting import passes, quiet
 
-__all__ = ["Standing", "check_launch", "find_launched", "launch_server", "resume_launch"]
+__all__ = ["check_launch", "launch_server", "resume_launch"]
 
 _LOOK_EVERY = 10.0
 _USED_FACT = "servers_used"
-_ANOTHER_FACT = "another"
-"""Whether this generation was begun by `another`."""
-_GENERATIONS = 64
-"""How many repetitions of one order are told apart without the journal."""
 
 
 async def launch_server(
@@ -89,7 +85,7 @@ async def _launch_once(
             if not servers:
                 job_id = await _launch(image, order, mode, standing, ctx, lease, deadline, another=another)
     with _under_way(standing.mark):
-        delivery = await _finish(
+        delivery = await await_launch(
             image, order, ctx, mark=standing.mark, job_id=job_id, servers=servers, adopted=adopted, deadline=deadline
         )
     return standing, delivery
@@ -118,42 +114,7 @@ async def _resumed(
         return None
     mark, there, job_id = standing.mark, standing.servers, standing.noted.job_id
     with _under_way(mark):
-        return await _finish(image, order, ctx, mark=mark, job_id=job_id, servers=there, adopted=True, deadline=deadline)
-
-
-class Standing(Value):
-    """What is known of a launch order's servers before anything is asked for."""
-
-    mark: str
-    noted: Record
-    servers: tuple[Server, ...] = ()
-
-
-async def find_launched(
-    image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover", another: bool = False
-) -> Standing:
-    """This order's servers as the cloud has them, and the journal's note. Makes nothing.
-
-    Every generation's mark is looked for, so that a lost journal does not make a second server. `another` begins the next
-    generation, but only after the present one has ended: repeated after a crash, or because a probe was silent, it goes on with
-    the one it began.
-    """
-    base = launch_id(ctx.project_id, image.id, order.name, mode)
-    noted = await ctx.journal.read("launch", ctx.project_id, base) or _blank(base, ctx)
-    marks = {launch_id(ctx.project_id, image.id, order.name, mode, number): number for number in range(_GENERATIONS)}
-    marked = [(marks[mark], server) async for mark, server in _marked(order.name, ctx) if mark in marks]
-    newest = max((number for number, _ in marked), default=noted.generation)
-    if newest > noted.generation:
-        noted = _blank(base, ctx, newest)
-    ended = noted.state in {"done", "none"} or (noted.state == "partly" and noted.facts.get(_ANOTHER_FACT) is not True)
-    there = any(number == noted.generation for number, _ in marked)
-    if noted.state == "gone" or (another and ended and there):
-        noted = _blank(base, ctx, noted.generation + 1)
-    return Standing(
-        mark=launch_id(ctx.project_id, image.id, order.name, mode, noted.generation),
-        noted=noted,
-        servers=tuple(server for number, server in marked if number == noted.generation),
-    )
+        return await await_launch(image, order, ctx, mark=mark, job_id=job_id, servers=there, adopted=True, deadline=deadline)
 
 
 async def check_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
@@ -168,18 +129,6 @@ async def check_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: 
         else:
             break
     return plan
-
-
-async def _marked(name: str, ctx: Context) -> AsyncIterator[tuple[str, Server]]:
-    """Servers with a launch's mark. The name only narrows the list; the mark decides. ERROR counts: it is there and is billed."""
-    async for server in ctx.cloud.servers.list(name=name):
-        mark = server.tags.get(LAUNCH_TAG) or server.tags.get(DRILL_TAG)
-        if mark and server.status != "DELETED":
-            yield mark, server
-
-
-async def _servers_of(mark: str, name: str, ctx: Context) -> tuple[Server, ...]:
-    return tuple([server async for one, server in _marked(name, ctx) if one == mark])
 
 
 async def _launch(
@@ -199,7 +148,7 @@ async def _launch(
 
     async def intent() -> Record:
         new: dict[str, Any] = {"state": "intent", "mark": mark, "job_id": None, "first_intent_at": first_intent}
-        return noted.model_copy(update=new | {"facts": {_USED_FACT: await _servers_used(ctx), _ANOTHER_FACT: another}})
+        return noted.model_copy(update=new | {"facts": {_USED_FACT: await _servers_used(ctx), ANOTHER_FACT: another}})
 
     while True:
         record, answer = await send(lambda: ctx.cloud.servers.launch(ready), intent, ctx, lease, deadline=deadline)
@@ -280,7 +229,7 @@ async def _settle(
     mark: str, order: LaunchOrder, ctx: Context, lease: Lease, *, since: datetime, deadline: datetime
 ) -> tuple[Server, ...]:
     found = await settle(
-        lambda: _servers_of(mark, order.name, ctx),
+        lambda: servers_of(mark, order.name, ctx),
         ctx,
         lease,
         since=since,
@@ -321,127 +270,6 @@ async def _goes_on(standing: Standing, ctx: Context) -> bool:
     return True
 
 
-async def _finish(
-    image: Image,
-    order: LaunchOrder,
-    ctx: Context,
-    *,
-    mark: str,
-    job_id: str | None,
-    servers: tuple[Server, ...],
-    adopted: bool,
-    deadline: datetime,
-) -> LaunchDelivery:
-    """Wait for the job and for ACTIVE, then ask the probes. Fewer servers than were ordered are partly what was ordered."""
-    server_ids = tuple(server.id for server in servers)
-    if job_id and len(server_ids) < order.count:
-        server_ids = await _made_by_job(job_id, order, ctx, mark, deadline) or server_ids
-    if len(server_ids) < order.count:
-        server_ids = tuple(server.id for server in await _servers_of(mark, order.name, ctx)) or server_ids
-    running = tuple(await asyncio.gather(*(_await_active(server_id, order, ctx, deadline, job_id) for server_id in server_ids)))
-    if not running:
-        raise StillRunning(
-            f"The launch of {order.name}", last_seen="accepted, no server to be seen", deadline=deadline, handle={"launch": mark}
-        )
-    answers = await asyncio.gather(*(probe_server(server, order.probes, ctx) for server in running))
-    probes = tuple(answer for answered in answers for answer in answered)
-    green = all(probe.ok for probe in probes)
-    if len(running) < order.count:
-        green = False
-        ctx.tell(f"launch {mark}: {len(running)} of {order.count} servers are there; `b2i teardown {mark}` makes room for all")
-    outcome: Literal["made", "adopted", "partly"] = "partly" if not green else "adopted" if adopted else "made"
-    return LaunchDelivery(
-        outcome=outcome,
-        launch_id=mark,
-        image_id=image.id,
-        order_name=order.name,
-        server_ids=tuple(server.id for server in running),
-        server_names=tuple(server.name for server in running),
-        addresses=tuple(address.ip for server in running for address in server.addresses),
-        adopted=adopted,
-        job_id=job_id,
-        probes=probes,
-        probed=bool(order.probes),
-    )
-
-
-async def _made_by_job(job_id: str, order: LaunchOrder, ctx: Context, mark: str, deadline: datetime) -> tuple[str, ...]:
-    """The servers of the job, once it is over; of a failed one, or of one that ECS has forgotten, those that are there."""
-    try:
-        return (await _await_job(job_id, order, ctx, deadline)).server_ids
-    except (ApiError, JobFailed) as failure:
-        there = await _servers_of(mark, order.name, ctx)
-        if not there:
-            raise
-        if isinstance(failure, JobFailed):
-            names = ", ".join(f"{server.name} ({server.id}, {server.status})" for server in there)
-            failure.action = f"{failure.action} Left there: {names}; `b2i teardown {mark}` removes it.".strip()
-            raise
-        return ()
-
-
-async def _await_job(job_id: str, order: LaunchOrder, ctx: Context, deadline: datetime) -> Job:
-    job, good = await wait(
-        lambda: quiet(ctx.cloud.servers.job(job_id)),
-        state=lambda seen: seen.status,
-        states=SERVER_JOB,
-        what=f"The launch of {order.name}",
-        deadline=deadline,
-        pace=Pace((10.0,), shortest=5.0),
-        clock=ctx.clock,
-        handle={"job": job_id},
-        tell=lambda seen, elapsed: ctx.tell(f"launch job of {order.name}: {seen.status} after {minutes(elapsed)}"),
-    )
-    if good:
-        return job
-    raise job_failed(f"The launch of {order.name}", job, hint=await _left_by(job, order, ctx))
-
-
-async def _left_by(job: Job, order: LaunchOrder, ctx: Context) -> str:
-    """Disks and addresses that a failed launch made and did not take back: they are billed, and no server leads to them."""
-    if job.began_at is None:
-        return ""
-    began = job.began_at.replace(microsecond=0)
-    try:
-        disks = [
-            f"disk {disk.name} ({disk.id}, {disk.size_gb} GB)"
-            async for disk in ctx.cloud.disks.list(name=order.name)
-            if not disk.server_ids and disk.status != "deleting" and disk.created_at and disk.created_at >= began
-        ]
-        addresses = [
-            f"address {ip.address} ({ip.id})"
-            for ip in (await ctx.cloud.public_ips.list() if order.public_ip else [])
-            if not ip.port_id and ip.created_at and ip.created_at >= began
-        ]
-    except CloudError as error:
-        return f"What it may have left behind could not be read ({error.message}): look for disks called {order.name}."
-    left = [*disks, *addresses]
-    return f"Left behind by it, as it seems: {', '.join(left)}." if left else ""
-
-
-async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadline: datetime, job_id: str | None) -> Server:
-    server, good = await wait(
-        lambda: quiet(ctx.cloud.servers.find(server_id)),
-        state=lambda seen: seen.status,
-        states=SERVER,
-        what=f"The server {order.name}",
-        deadline=deadline,
-        pace=Pace((5.0,)),
-        clock=ctx.clock,
-        handle={"server": server_id},
-        tell=lambda seen, elapsed: ctx.tell(f"server {seen.name} ({seen.id}): {seen.status} after {minutes(elapsed)}"),
-    )
-    if good:
-        return server
-    raise JobFailed(
-        f"Server {server.name} ({server.id})",
-        code=None,
-        reason=server.fault or f"it is {server.status}",
-        action="Look at its console, then remove it with `b2i teardown`.",
-        job_id=job_id,
-    )
-
-
 async def _note_end(standing: Standing, delivery: LaunchDelivery, ctx: Context) -> None:
     """Keep how it ended: what is only partly there is what the same order goes on with."""
     try:
@@ -451,9 +279,3 @@ async def _note_end(standing: Standing, delivery: LaunchDelivery, ctx: Context) 
         await ctx.journal.write(noted.model_copy(update={"state": "partly" if delivery.outcome == "partly" else "done"}))
     except JournalError as error:
         ctx.tell(error.message)
-
-
-def _blank(base: str, ctx: Context, generation: int = 0) -> Record:
-    return Record(
-        kind="launch", project_id=ctx.project_id, name=base, state="none", written_at=ctx.clock.now(), generation=generation
-    )

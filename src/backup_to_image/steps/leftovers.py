@@ -11,7 +11,7 @@ from backup_to_image.journal import Record
 from backup_to_image.model import Backup, Image, ImageOrder, Job, LaunchOrder, Value
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import find_backup, image_of
-from backup_to_image.steps.launch import find_launched
+from backup_to_image.steps.launched import find_launched
 
 __all__ = ["Leftover", "Leftovers", "look_for_leftovers", "look_for_servers"]
 

@@ -8,7 +8,7 @@ from backup_to_image.steps import recipients
 from backup_to_image.steps.checks import backup_checks, order_checks, sharing_checks
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.findings import Findings, find_backup, look
-from backup_to_image.steps.launch import find_launched
+from backup_to_image.steps.launched import find_launched
 from backup_to_image.steps.names import image_name
 from backup_to_image.steps.orders import OrderedImage
 from backup_to_image.steps.plan import plan_for_backup

@@ -1,0 +1,138 @@
+"""Wait until the servers of a launch are there and answer: the job, ACTIVE, the probes; of a failed one, what it left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Literal
+
+from backup_to_image.errors import ApiError, CloudError, JobFailed, StillRunning
+from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, Server
+from backup_to_image.steps.context import Context, minutes
+from backup_to_image.steps.launched import servers_of
+from backup_to_image.steps.once import job_failed
+from backup_to_image.steps.probes import probe_server
+from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, quiet, wait
+
+__all__ = ["await_launch"]
+
+
+async def await_launch(
+    image: Image,
+    order: LaunchOrder,
+    ctx: Context,
+    *,
+    mark: str,
+    job_id: str | None,
+    servers: tuple[Server, ...],
+    adopted: bool,
+    deadline: datetime,
+) -> LaunchDelivery:
+    """Wait for the job and for ACTIVE, then ask the probes. Fewer servers than were ordered are partly what was ordered."""
+    server_ids = tuple(server.id for server in servers)
+    if job_id and len(server_ids) < order.count:
+        server_ids = await _made_by_job(job_id, order, ctx, mark, deadline) or server_ids
+    if len(server_ids) < order.count:
+        server_ids = tuple(server.id for server in await servers_of(mark, order.name, ctx)) or server_ids
+    running = tuple(await asyncio.gather(*(_await_active(server_id, order, ctx, deadline, job_id) for server_id in server_ids)))
+    if not running:
+        raise StillRunning(
+            f"The launch of {order.name}", last_seen="accepted, no server to be seen", deadline=deadline, handle={"launch": mark}
+        )
+    answers = await asyncio.gather(*(probe_server(server, order.probes, ctx) for server in running))
+    probes = tuple(answer for answered in answers for answer in answered)
+    green = all(probe.ok for probe in probes)
+    if len(running) < order.count:
+        green = False
+        ctx.tell(f"launch {mark}: {len(running)} of {order.count} servers are there; `b2i teardown {mark}` makes room for all")
+    outcome: Literal["made", "adopted", "partly"] = "partly" if not green else "adopted" if adopted else "made"
+    return LaunchDelivery(
+        outcome=outcome,
+        launch_id=mark,
+        image_id=image.id,
+        order_name=order.name,
+        server_ids=tuple(server.id for server in running),
+        server_names=tuple(server.name for server in running),
+        addresses=tuple(address.ip for server in running for address in server.addresses),
+        adopted=adopted,
+        job_id=job_id,
+        probes=probes,
+        probed=bool(order.probes),
+    )
+
+
+async def _made_by_job(job_id: str, order: LaunchOrder, ctx: Context, mark: str, deadline: datetime) -> tuple[str, ...]:
+    """The servers of the job, once it is over; of a failed one, or of one that ECS has forgotten, those that are there."""
+    try:
+        return (await _await_job(job_id, order, ctx, deadline)).server_ids
+    except (ApiError, JobFailed) as failure:
+        there = await servers_of(mark, order.name, ctx)
+        if not there:
+            raise
+        if isinstance(failure, JobFailed):
+            names = ", ".join(f"{server.name} ({server.id}, {server.status})" for server in there)
+            failure.action = f"{failure.action} Left there: {names}; `b2i teardown {mark}` removes it.".strip()
+            raise
+        return ()
+
+
+async def _await_job(job_id: str, order: LaunchOrder, ctx: Context, deadline: datetime) -> Job:
+    job, good = await wait(
+        lambda: quiet(ctx.cloud.servers.job(job_id)),
+        state=lambda seen: seen.status,
+        states=SERVER_JOB,
+        what=f"The launch of {order.name}",
+        deadline=deadline,
+        pace=Pace((10.0,), shortest=5.0),
+        clock=ctx.clock,
+        handle={"job": job_id},
+        tell=lambda seen, elapsed: ctx.tell(f"launch job of {order.name}: {seen.status} after {minutes(elapsed)}"),
+    )
+    if good:
+        return job
+    raise job_failed(f"The launch of {order.name}", job, hint=await _left_by(job, order, ctx))
+
+
+async def _left_by(job: Job, order: LaunchOrder, ctx: Context) -> str:
+    """Disks and addresses that a failed launch made and did not take back: they are billed, and no server leads to them."""
+    if job.began_at is None:
+        return ""
+    began = job.began_at.replace(microsecond=0)
+    try:
+        disks = [
+            f"disk {disk.name} ({disk.id}, {disk.size_gb} GB)"
+            async for disk in ctx.cloud.disks.list(name=order.name)
+            if not disk.server_ids and disk.status != "deleting" and disk.created_at and disk.created_at >= began
+        ]
+        addresses = [
+            f"address {ip.address} ({ip.id})"
+            for ip in (await ctx.cloud.public_ips.list() if order.public_ip else [])
+            if not ip.port_id and ip.created_at and ip.created_at >= began
+        ]
+    except CloudError as error:
+        return f"What it may have left behind could not be read ({error.message}): look for disks called {order.name}."
+    left = [*disks, *addresses]
+    return f"Left behind by it, as it seems: {', '.join(left)}." if left else ""
+
+
+async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadline: datetime, job_id: str | None) -> Server:
+    server, good = await wait(
+        lambda: quiet(ctx.cloud.servers.find(server_id)),
+        state=lambda seen: seen.status,
+        states=SERVER,
+        what=f"The server {order.name}",
+        deadline=deadline,
+        pace=Pace((5.0,)),
+        clock=ctx.clock,
+        handle={"server": server_id},
+        tell=lambda seen, elapsed: ctx.tell(f"server {seen.name} ({seen.id}): {seen.status} after {minutes(elapsed)}"),
+    )
+    if good:
+        return server
+    raise JobFailed(
+        f"Server {server.name} ({server.id})",
+        code=None,
+        reason=server.fault or f"it is {server.status}",
+        action="Look at its console, then remove it with `b2i teardown`.",
+        job_id=job_id,
+    )

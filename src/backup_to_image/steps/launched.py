@@ -1,0 +1,72 @@
+"""The servers of a launch order that are there already: known by their marks, whatever the journal has kept or lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from backup_to_image.journal import Record
+from backup_to_image.model import Image, LaunchOrder, Server, Value
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
+from backup_to_image.steps.plan import Mode
+
+__all__ = ["ANOTHER_FACT", "Standing", "find_launched", "servers_of"]
+
+ANOTHER_FACT = "another"
+"""Whether this generation was begun by `another`."""
+_GENERATIONS = 64
+"""How many repetitions of one order are told apart without the journal."""
+
+
+class Standing(Value):
+    """What is known of a launch order's servers before anything is asked for."""
+
+    mark: str
+    noted: Record
+    servers: tuple[Server, ...] = ()
+
+
+async def find_launched(
+    image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover", another: bool = False
+) -> Standing:
+    """This order's servers as the cloud has them, and the journal's note. Makes nothing.
+
+    Every generation's mark is looked for, so that a lost journal does not make a second server. `another` begins the next
+    generation, but only after the present one has ended: repeated after a crash, or because a probe was silent, it goes on with
+    the one it began.
+    """
+    base = launch_id(ctx.project_id, image.id, order.name, mode)
+    noted = await ctx.journal.read("launch", ctx.project_id, base) or _blank(base, ctx)
+    marks = {launch_id(ctx.project_id, image.id, order.name, mode, number): number for number in range(_GENERATIONS)}
+    marked = [(marks[mark], server) async for mark, server in _marked(order.name, ctx) if mark in marks]
+    newest = max((number for number, _ in marked), default=noted.generation)
+    if newest > noted.generation:
+        noted = _blank(base, ctx, newest)
+    ended = noted.state in {"done", "none"} or (noted.state == "partly" and noted.facts.get(ANOTHER_FACT) is not True)
+    there = any(number == noted.generation for number, _ in marked)
+    if noted.state == "gone" or (another and ended and there):
+        noted = _blank(base, ctx, noted.generation + 1)
+    return Standing(
+        mark=launch_id(ctx.project_id, image.id, order.name, mode, noted.generation),
+        noted=noted,
+        servers=tuple(server for number, server in marked if number == noted.generation),
+    )
+
+
+async def _marked(name: str, ctx: Context) -> AsyncIterator[tuple[str, Server]]:
+    """Servers with a launch's mark. The name only narrows the list; the mark decides. ERROR counts: it is there and is billed."""
+    async for server in ctx.cloud.servers.list(name=name):
+        mark = server.tags.get(LAUNCH_TAG) or server.tags.get(DRILL_TAG)
+        if mark and server.status != "DELETED":
+            yield mark, server
+
+
+async def servers_of(mark: str, name: str, ctx: Context) -> tuple[Server, ...]:
+    """The servers of this name that carry this mark."""
+    return tuple([server async for one, server in _marked(name, ctx) if one == mark])
+
+
+def _blank(base: str, ctx: Context, generation: int = 0) -> Record:
+    return Record(
+        kind="launch", project_id=ctx.project_id, name=base, state="none", written_at=ctx.clock.now(), generation=generation
+    )
