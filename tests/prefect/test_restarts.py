@@ -41,9 +41,12 @@ def test_a_worker_that_is_stopped_lets_its_run_finish_and_ends_then(house: House
     run = waiting_run(house, backup, 10)
 
     house.worker.send_signal(signal.SIGTERM)
+    later = house.order(house.backup())
     ended = house.await_state(run, "Completed", within=120)
     assert house.worker.wait(60) == 0
+    assert house.run(later)["run_count"] == 0, "no new runs are taken"
     house.start_worker()
+    house.await_state(later, "Completed")
 
     assert ended["run_count"] == 1
     assert [one["name"] for one in house.states(run) if one["name"] in {"Cancelling", "Cancelled", "Crashed"}] == []
