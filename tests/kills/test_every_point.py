@@ -76,7 +76,7 @@ def test_whatever_exists_is_adopted_within_30_seconds_of_the_next_start_with_the
         person.settle()
     tally = survive_all("create", company.people, map(Death, heard))
     for person in company.people:
-        person.settle(image="3s", server="4s")
+        person.settle(image="8s", server="8s")
     tell(f"With settle times as people have them, {tally}")
     assert not tally.failures, "\n".join(tally.failures)
     assert tally.longest < 30
