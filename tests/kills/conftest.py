@@ -9,8 +9,8 @@ import pytest
 from tests.kills.company import LATE, SPEED, Person, people, seed
 from tests.support.served import Served
 
-PEOPLE = 12
-BACKUPS = 60
+PEOPLE = 24
+BACKUPS = 30
 
 
 @dataclass
