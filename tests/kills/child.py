@@ -28,6 +28,7 @@ from backup_to_image.otc import Cloud, Credentials, Exchange
 ROUTER = Router()
 _TEMPORARY = re.compile(r"^\.(?P<name>.+)\.[0-9a-f]{8}$")
 _KEY = re.compile(r"-[0-9a-f]{64}|-[0-9a-f]{8}$")
+_CODE = re.compile(rb'"(?:error_)?code"\s*:\s*"([^"]+)"')
 _ADMIN_PASS = re.compile(rb'"adminPass"\s*:\s*"([^"]+)"')
 
 
@@ -94,10 +95,10 @@ class Witness:
         self._secrets = os.open(self.plan.file("secrets"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         self.journal = f"{self.plan.folder / 'journal'}{os.sep}"
 
-    def reached(self, since: str, what: str, phase: str, status: int | None = None) -> None:
+    def reached(self, since: str, what: str, phase: str, status: int | None = None, code: str = "") -> None:
         self.count += 1
         here = Point(since, what, phase)
-        os.write(self._seen, f"{json.dumps([*here, status])}\n".encode())
+        os.write(self._seen, f"{json.dumps([*here, status, code])}\n".encode())
         if self.plan.end_at in (here, Point("", what, phase), self.count):
             os.kill(os.getpid(), self.plan.by)
 
@@ -168,6 +169,7 @@ class Watched(httpx.AsyncBaseTransport):
         asked = await request.aread()
         rehearsed = bool(asked) and json.loads(asked).get("dry_run") is True
         what = f"{operation.id} as a rehearsal" if rehearsed else operation.id
+        body = bytearray()
         self._overhear(asked)
         witness.reached(since, what, "before")
         response = await self.inner.handle_async_request(request)
@@ -179,11 +181,16 @@ class Watched(httpx.AsyncBaseTransport):
                     witness.overheard(secret)
         witness.reached(since, what, "effect", response.status_code)
 
+        def heard(chunk: bytes) -> None:
+            self._overhear(chunk)
+            body.extend(chunk)
+
         def answered() -> None:
-            witness.reached(since, what, "answer", response.status_code)
+            code = _CODE.search(bytes(body)) if response.status_code >= 400 else None
+            witness.reached(since, what, "answer", response.status_code, code[1].decode() if code else "")
 
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        stream = _Answer(response.stream, self._overhear, answered)
+        stream = _Answer(response.stream, heard, answered)
         return httpx.Response(response.status_code, headers=response.headers, stream=stream, extensions=response.extensions)
 
     def _overhear(self, body: bytes) -> None:
@@ -195,12 +202,12 @@ class Watched(httpx.AsyncBaseTransport):
 
 
 class _Answer(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream, overhear: Callable[[bytes], None], answered: Callable[[], None]) -> None:
-        self._inner, self._overhear, self._answered = inner, overhear, answered
+    def __init__(self, inner: httpx.AsyncByteStream, heard: Callable[[bytes], None], answered: Callable[[], None]) -> None:
+        self._inner, self._heard, self._answered = inner, heard, answered
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._inner:
-            self._overhear(chunk)
+            self._heard(chunk)
             yield chunk
 
     async def aclose(self) -> None:

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from tests.kills.company import LATE, SPEED, Person, people, seed
 from tests.support.served import Served
 
-PEOPLE = 12
-BACKUPS = 60
+PEOPLE = 24
+BACKUPS = 30
 
 
 @dataclass
@@ -18,11 +19,11 @@ class Company:
     people: list[Person]
 
 
-@pytest.fixture(scope="module")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
-    folder = tmp_path_factory.mktemp("company")
-    with Served(folder, SPEED, seed(folder, PEOPLE, BACKUPS)) as served:
-        everybody = list(people(served, folder / "people"))
+@pytest.fixture
+def company(tmp_path: Path) -> Iterator[Company]:
+    """A region of the test's own: one region has room for 250 servers that listen."""
+    with Served(tmp_path, SPEED, seed(tmp_path, PEOPLE, BACKUPS)) as served:
+        everybody = list(people(served, tmp_path / "people"))
         served.arm(name="late-listing", seconds=LATE * SPEED, times=None)
         yield Company(served, everybody)
 

@@ -11,6 +11,7 @@ from tests.kills.company import Run, given_away
 from tests.kills.conftest import Company
 from tests.kills.errands import Create
 from tests.kills.matrix import see_through
+from tests.support.served import Served
 
 Tell = Callable[[object], None]
 
@@ -36,6 +37,15 @@ def places(run: Run) -> list[dict[str, object]]:
     ]
 
 
+def struck(served: Served, fault: str, run: Run) -> bool:
+    """Come back once the run's request is inside the region, or the run has ended: it may look less often this time."""
+    while run.process.is_alive():
+        if fault not in {one["id"] for one in served.armed()}:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_region_dies_inside_any_request_and_comes_back_and_the_same_command_ends_well(company: Company, tell: Tell) -> None:
@@ -48,7 +58,7 @@ def test_the_region_dies_inside_any_request_and_comes_back_and_the_same_command_
     one_by_one = [[place] for place in everywhere if place["operation"] == "createToken"]
     together = [place for place in everywhere if place["operation"] != "createToken"]
     size = len(company.people)
-    sat_out, said, failures = 0, 0, list[str]()
+    sat_out, said, missed, failures = 0, 0, 0, list[str]()
     for batch in (*one_by_one, *(together[number : number + size] for number in range(0, len(together), size))):
         going: list[tuple[Create, dict[str, object], Run]] = []
         for person, place in zip(company.people, batch, strict=False):
@@ -56,8 +66,7 @@ def test_the_region_dies_inside_any_request_and_comes_back_and_the_same_command_
             whose = {} if place["operation"] == "createToken" else {"project": person.project}
             armed = served.arm(**whose, **place)
             going.append((errand, place | {"fault": armed}, person.start(*errand.words)))
-        for _, place, _ in going:
-            served.await_strike(str(place["fault"]))
+        missed += sum(not struck(served, str(place["fault"]), run) for _, place, run in going)
         served.kill()
         time.sleep(1.0)
         served.restart()
@@ -73,3 +82,4 @@ def test_the_region_dies_inside_any_request_and_comes_back_and_the_same_command_
     tell(f"The region died inside {len(everywhere)} requests of `b2i create`: {sat_out} runs sat it out, {said} were repeated")
     failures += given_away(company.people)
     assert not failures, "\n".join(failures)
+    assert missed <= len(everywhere) / 10, f"{missed} runs ended before they came to the place where they were to be held up"

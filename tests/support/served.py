@@ -23,7 +23,8 @@ class Served:
         self._words = ["--speed", str(speed), "--state", str(folder / "region.sqlite"), "--seed", seed, "--json"]
         self._noise = (folder / "region.err").open("w", encoding="utf-8")
         self._begin(0)
-        self.http = httpx.Client(trust_env=False)
+        # A connection for each request: the region hangs up on idle ones, and dies in some tests.
+        self.http = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         self._door = f"{self.account['endpoints']['iam']}/_emulator"
         self._tokens: dict[str, str] = {}
 
@@ -63,10 +64,15 @@ class Served:
     def disarm(self) -> None:
         self.http.delete(f"{self._door}/faults")
 
+    def armed(self) -> list[dict[str, Any]]:
+        """The faults that have not struck yet, or go on."""
+        found: list[dict[str, Any]] = self.http.get(f"{self._door}/faults").json()["armed"]
+        return found
+
     def await_strike(self, fault: str) -> None:
         """Come back once the fault has struck: its request is inside the region now."""
         end = time.monotonic() + _PATIENCE
-        while any(one["id"] == fault for one in self.http.get(f"{self._door}/faults").json()["armed"]):
+        while any(one["id"] == fault for one in self.armed()):
             assert time.monotonic() < end, "the request never came"
             time.sleep(0.02)
 
