@@ -84,6 +84,17 @@ async def test_a_holder_that_slept_for_longer_than_a_minute_has_lost_it_before_i
             await sleeper.check()
 
 
+async def test_a_lease_is_still_held_after_a_wait_that_it_was_renewed_beside(
+    journal: Journal, laid: Laid, holding: Holding
+) -> None:
+    """A request that waits for its turn, throttled, for longer than a lease lasts."""
+    async with holding() as lease:
+        await lease.check()
+        for _ in range(9):
+            await journal.clock.sleep(laid.seconds / 4)
+        lease.still_mine()
+
+
 async def test_a_late_holder_does_not_release_what_another_holds(journal: Journal, laid: Laid, holding: Holding) -> None:
     sleeper = holding()
     await sleeper.__aenter__()

@@ -136,6 +136,15 @@ async def test_a_guest_that_never_boots_is_active_and_silent_and_its_console_say
     assert "login:" not in await _console(cloud, server)
 
 
+async def test_nobody_answers_in_the_name_of_a_guest_that_never_boots(cloud: Region) -> None:
+    """Nothing listens there, and yet a neighbour's guest that is given this very address stays silent."""
+    cloud.emulator.faults.arm("guest-silent")
+    silent = await _address(cloud, await cloud.launched())
+    async with region() as neighbour:
+        await neighbour.launched(nics=[{"subnet_id": neighbour.account["subnet"], "ip_address": silent}])
+        assert not await is_open(silent, 8080)
+
+
 async def test_a_guest_can_be_sick_or_lack_its_application(cloud: Region) -> None:
     cloud.emulator.faults.arm("guest-silent", profile="sick")
     sick = await _health(await _address(cloud, await cloud.launched(name="sick")))

@@ -4,7 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
-from backup_to_image.errors import AlreadyUsed, ApiError, BadAnswer, ErrorClass, NoAnswer, NotFound, Throttled
+from backup_to_image.errors import AlreadyUsed, ApiError, BadAnswer, ErrorClass, NoAnswer, NotFound, StillRunning, Throttled
 from backup_to_image.model import LaunchRequest
 from backup_to_image.otc import Cloud
 from tests.otc.stage import Act, Stage, answer, credentials, reply
@@ -226,6 +226,27 @@ async def test_the_gateways_404_does_not_prove_that_a_thing_is_gone(stage: Stage
     with pytest.raises(ApiError) as caught:
         await cloud.servers.find(SERVER)
     assert not isinstance(caught.value, NotFound)
+
+
+async def test_a_guard_has_the_last_word_after_every_wait_for_a_turn_and_a_log_in(stage: Stage, cloud: Cloud) -> None:
+    """Whoever lost his right to ask while the request waited must not have asked."""
+    stage.says("getImageQuota", reply(429, headers={"Retry-After": "200"}), QUOTA)
+    asked_at: list[float] = []
+
+    def guard() -> None:
+        asked_at.append((stage.clock.now() - begun).total_seconds())
+        raise StillRunning("Another run", last_seen="at it", deadline=None)
+
+    await cloud.login()
+    begun = stage.clock.now()
+    throttled = asyncio.create_task(cloud.images.quota())
+    await stage.clock.sleep(1)
+    with pytest.raises(StillRunning):
+        await cloud.images.start_from_backup(backup_id=BACKUP, name="web01", guard=guard)
+    assert asked_at == [pytest.approx(200, abs=2)]
+    assert stage.requests("createWholeImage") == []
+    with pytest.raises(Throttled):
+        await throttled
 
 
 async def test_every_request_is_counted(stage: Stage, cloud: Cloud) -> None:

@@ -45,6 +45,8 @@ class Profile:
     boots: bool = True
     ports: tuple[int, ...] = (SSH, HTTP)
     health: int = 200
+    holds: tuple[int, ...] = ()
+    """Ports that nobody answers on, kept so that no neighbour's guest answers there in its name."""
 
 
 # A profile goes with the disks: a restored system behaves like the one that was backed up.
@@ -56,7 +58,7 @@ PROFILES: dict[str, Profile] = {
     "database": Profile(ports=(SSH,)),
     "ssh-only": Profile(ports=(SSH,)),  # the application never came up
     "sick": Profile(health=503),  # it came up and says that it is not well
-    DEAD: Profile(boots=False, ports=()),  # maintenance mode: ACTIVE for the cloud, silent for everybody else
+    DEAD: Profile(boots=False, ports=(), holds=(SSH, HTTP)),  # maintenance mode: ACTIVE for the cloud, silent for everybody else
 }
 
 
@@ -217,7 +219,7 @@ def _occupy(room: _Room, *, again: bool) -> bool:
     """Bind what is not bound yet; False where another process holds one of the ports."""
     shared = room.hosts == [SHARED_HOST]
     for host in room.hosts:
-        for port in room.profile.ports:
+        for port in (*room.profile.ports, *(() if shared else room.profile.holds)):
             if (host, port) in room.bound:
                 continue
             try:
@@ -227,7 +229,8 @@ def _occupy(room: _Room, *, again: bool) -> bool:
                     return False
                 sock = _bind(host, 0, again=False)  # somebody took it while the emulator was down
             room.bound[host, port] = sock
-            room.ports[port] = int(sock.getsockname()[1])
+            if port in room.profile.ports:
+                room.ports[port] = int(sock.getsockname()[1])
     return True
 
 
@@ -235,6 +238,8 @@ async def _listen(room: _Room) -> None:
     loop = asyncio.get_running_loop()
     _occupy(room, again=True)
     for (host, port), sock in tuple(room.bound.items()):
+        if port not in room.profile.ports:
+            continue
         if room.bound.get((host, port)) is not sock:
             return  # stopped while the port before this one opened
         talk = _Ssh if port == SSH else _Http

@@ -41,26 +41,33 @@ class Lease:
 
     async def check(self) -> None:
         """Renew and go on, or stop before the request that would make a second thing. Raises StillRunning, JournalError."""
-        began = self._journal.clock.now()
         try:
-            mine = await self._journal.store.renew(self._name, self._holder, self._seconds)
+            mine = await self._renew()
         except StoreError as error:
             raise self._journal.unwritable(error) from None
         if not mine:
             raise _taken_over()
-        self._sure_until = began + timedelta(seconds=self._seconds)
 
     def still_mine(self) -> None:
-        """The last look before a request, at the clock alone: a process may stand still after `check`. Raises StillRunning."""
+        """The last look before a request leaves, at the clock alone: a process may stand still after `check`.
+
+        To be asked after every wait for a turn or a log-in: the lease is renewed beside those. Raises StillRunning.
+        """
         if self._journal.clock.now() >= self._sure_until:
             raise _taken_over()
 
     async def keep(self) -> None:
-        """Renew it as long as this runs. What goes wrong is found by the next `check`."""
+        """Renew it as long as this runs. The next `check` finds what goes wrong, `still_mine` when its time is over."""
         while True:
             await self._journal.clock.sleep(self._seconds / _RENEWALS)
             with contextlib.suppress(StoreError):
-                await self._journal.store.renew(self._name, self._holder, self._seconds)
+                await self._renew()
+
+    async def _renew(self) -> bool:
+        began = self._journal.clock.now()
+        mine = await self._journal.store.renew(self._name, self._holder, self._seconds)
+        self._sure_until = began + timedelta(seconds=self._seconds) if mine else began
+        return mine
 
     async def release(self) -> None:
         with contextlib.suppress(StoreError):
@@ -98,7 +105,7 @@ async def _take(journal: Journal, key: str, me: Holder, seconds: float) -> Holde
 def _taken_over() -> StillRunning:
     return StillRunning(
         "Another run of the same order",
-        last_seen="it has taken over while this one was held up",
+        last_seen="it has taken over, or may have, while this one was held up",
         deadline=None,
         check="Nothing was made twice. Run the same command again: it adopts what the other one made.",
     )

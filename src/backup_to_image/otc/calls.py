@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,6 +27,8 @@ class Call:
     body: Any = None
     makes: bool = False
     subject: str = ""
+    guard: Callable[[], None] | None = None
+    """Asked right before it leaves, after every wait for a turn and for a log-in: it raises where the request must not go out."""
 
     @property
     def content(self) -> bytes:

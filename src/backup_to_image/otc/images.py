@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -34,6 +34,7 @@ class Images:
         tags: Mapping[str, str] | None = None,
         min_ram_mb: int | None = None,
         max_ram_mb: int | None = None,
+        guard: Callable[[], None] | None = None,
     ) -> str:
         """Ask for a full-ECS image of a CBR backup; returns the job's id. Not safe to repeat, and never repeated here.
 
@@ -51,7 +52,8 @@ class Images:
         if max_ram_mb is not None:
             body["max_ram"] = max_ram_mb
         path = "/v1/cloudimages/wholeimages/action"
-        return await self._session.job("createWholeImage", "POST", path, body=body, subject=f"backup {backup_id}")
+        subject = f"backup {backup_id}"
+        return await self._session.job("createWholeImage", "POST", path, body=body, subject=subject, guard=guard)
 
     async def job(self, job_id: str) -> Job:
         """A job of IMS; its image id may be there before SUCCESS, and is promised only then."""

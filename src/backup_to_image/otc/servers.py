@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from backup_to_image.errors import NoAnswer, NotFound
@@ -67,7 +67,9 @@ class Servers:
             if len(seen) >= counted:
                 return
 
-    async def launch(self, request: LaunchRequest, *, dry_run: bool = False) -> tuple[str | None, tuple[str, ...]]:
+    async def launch(
+        self, request: LaunchRequest, *, dry_run: bool = False, guard: Callable[[], None] | None = None
+    ) -> tuple[str | None, tuple[str, ...]]:
         """Ask for servers; returns the job's id and the servers' ids. Not safe to repeat, and never repeated here.
 
         After NoAnswer with `sent` look for servers with this order's mark first. Throttled proves that nothing was started. A dry
@@ -77,7 +79,8 @@ class Servers:
         if dry_run:
             await self._session.call("createServers", "POST", _SERVERS, body=told, makes=True, subject=f"server {request.name}")
             return None, ()
-        body = await self._session.made("createServers", "POST", _SERVERS, body=told, subject=f"server {request.name}")
+        subject = f"server {request.name}"
+        body = await self._session.made("createServers", "POST", _SERVERS, body=told, subject=subject, guard=guard)
         job_id = text(body, "job_id")
         if not job_id:
             raise NoAnswer("createServers", "a grant without job_id", sent=True)

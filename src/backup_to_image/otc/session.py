@@ -46,8 +46,9 @@ class Session:
         body: Any = None,
         makes: bool = False,
         subject: str = "",
+        guard: Callable[[], None] | None = None,
     ) -> Reply:
-        """Ask, and get the answer that grants. `makes`: never sent twice on an unclear answer."""
+        """Ask, and get the answer that grants. `makes`: never sent twice on an unclear answer; `guard`: see Call."""
         generation = await self._auth.ready()
         call = Call(
             operation=operation,
@@ -58,6 +59,7 @@ class Session:
             body=body,
             makes=makes,
             subject=subject,
+            guard=guard,
         )
         base = self._auth.endpoints.base(self._service)
         try:

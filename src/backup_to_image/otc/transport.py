@@ -107,6 +107,8 @@ class Transport:
         sent = {"Accept": "application/json", **await headers(call, base)}
         if content:
             sent["Content-Type"] = "application/json"
+        if call.guard:
+            call.guard()
         began = self._clock.now()
         self.requests += 1
         request: httpx.Request | None = None

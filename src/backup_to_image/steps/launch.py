@@ -150,8 +150,11 @@ async def _launch(
         new: dict[str, Any] = {"state": "intent", "mark": mark, "job_id": None, "first_intent_at": first_intent}
         return noted.model_copy(update=new | {"facts": {_USED_FACT: await _servers_used(ctx), ANOTHER_FACT: another}})
 
+    async def request() -> tuple[str | None, tuple[str, ...]]:
+        return await ctx.cloud.servers.launch(ready, guard=lease.still_mine)
+
     while True:
-        record, answer = await send(lambda: ctx.cloud.servers.launch(ready), intent, ctx, lease, deadline=deadline)
+        record, answer = await send(request, intent, ctx, lease, deadline=deadline)
         if answer is not None:
             job_id, server_ids = answer
             await note_sent(record, ctx, job_id=job_id, server_ids=server_ids)

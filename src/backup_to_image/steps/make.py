@@ -147,8 +147,9 @@ async def _make(valid: ValidOrder, ctx: Context, lease: Lease, deadline: datetim
         )
 
     async def request() -> str:
-        images = ctx.cloud.images
-        return await images.start_from_backup(backup_id=backup.id, name=valid.name, description=description, tags=_tags(valid))
+        return await ctx.cloud.images.start_from_backup(
+            backup_id=backup.id, name=valid.name, description=description, tags=_tags(valid), guard=lease.still_mine
+        )
 
     while True:
         try:

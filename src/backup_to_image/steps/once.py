@@ -72,7 +72,6 @@ async def send(
         wanted = await intent()  # may ask the cloud, for longer than a lease lasts unchecked
         await lease.check()
         noted = await ctx.journal.write(wanted)
-        lease.still_mine()
         try:
             return noted, await request()
         except ApiError as refusal:
