@@ -36,7 +36,8 @@ def kept(house: House) -> dict[str, bytes]:
 def new_token(house: House) -> bytes:
     account = house.account
     user = {"name": account["user"], "password": account["password"], "domain": {"name": account["domain_name"]}}
-    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    body = {"auth": {"identity": identity, "scope": {"project": {"id": account["project_id"]}}}}
     answer = house.cloud.http.post(f"{account['auth_url']}/auth/tokens", json=body)
     return answer.headers["X-Subject-Token"].encode()
 
