@@ -17,6 +17,7 @@ import json
 import os
 import pydoc
 import re
+import secrets
 import shlex
 import shutil
 import socket
@@ -201,8 +202,9 @@ def test_a_block_that_would_rot_is_noticed(text: str, problem: str) -> None:
 
 
 def _free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody listens on."""
-    for first in range(20000 + os.getpid() % 10000, 60000, count):
+    """The first of so many ports in a row that nobody listens on; below those that connections take, at a place of its own."""
+    for _ in range(200):
+        first = secrets.choice(range(20000, 32000, count))
         with ExitStack() as held, suppress(OSError):
             for port in range(first, first + count):
                 held.enter_context(socket.socket()).bind(("127.0.0.1", port))
