@@ -98,7 +98,7 @@ def survive_all(command: str, people: Iterable[Person], deaths: Iterable[Death],
 
 def _survive(command: str, person: Person, death: Death, runs: list[Run], usually: float) -> float:
     errand = ERRANDS[command](person)
-    if not _killed(errand, death, runs, usually) and not isinstance(death.at, float):
+    if not _killed(errand, death, runs, usually) and isinstance(death.at, Point):
         errand = ERRANDS[command](person)
         assert _killed(errand, death, runs, usually), "never got there"
     dead = [runs[-1]]

@@ -1,5 +1,6 @@
 """Deleting is harder than making: by name, only what is ours, until nothing is left, and proven."""
 
+import json
 from typing import Any
 
 import pytest
@@ -280,3 +281,44 @@ def test_people_read_what_went_and_that_nothing_is_left(region: Region, image: s
     assert f"Launch {launch['launch_id']} is gone" in ended.out
     assert launch["server_id"] in ended.out
     assert "nothing is left" in ended.err
+
+
+# -- a launch that is still on its way ----------------------------------------------------------------------------------
+
+
+def test_a_launch_whose_server_is_not_to_be_seen_yet_has_not_gone(region: Region, backup: str) -> None:
+    """Else its server would come after the proof, and the same order would launch a second one."""
+    image = region.b2i("create", backup).told["image_id"]
+    region.emulator.switches["building_server"] = "absent"
+    spec = region.write_launch()
+    with region.killing("getEcsJob"):
+        region.b2i("launch", image, "--spec", spec)
+    (mark,) = {server["tags"]["b2i-launch"] for server in region.launched()}
+    early = region.b2i("teardown", mark, "--yes-i-mean", "shop-restored")
+    assert (early.code, early.error["code"]) == (4, "b2i.still-running")
+    assert "on its way" in early.error["message"]
+    region.clock.advance(600)
+    gone = region.b2i("teardown", mark, "--yes-i-mean", "shop-restored")
+    assert (gone.code, gone.told["left_behind"], region.launched()) == (0, [], [])
+    assert region.b2i("launch", image, "--spec", spec).told["outcome"] == "made"
+    assert len(region.launched()) == 1
+
+
+def test_a_launch_that_was_never_answered_counts_as_gone_only_after_the_settle_time(region: Region, backup: str) -> None:
+    image = region.b2i("create", backup).told["image_id"]
+    with region.killing("createServers", skip=1):
+        region.b2i("launch", image, "--spec", region.write_launch())
+    (record,) = region.journal.glob("launch-*.json")
+    mark = json.loads(record.read_text())["mark"]
+    assert region.b2i("teardown", mark).code == 4
+    region.clock.advance(601)
+    assert region.b2i("teardown", mark).code == 0
+
+
+def test_a_server_that_lists_do_not_show_yet_is_removed_all_the_same(region: Region, backup: str) -> None:
+    told = region.b2i("create", backup, "--launch", region.write_launch()).told
+    region.arm("late-listing", seconds=3600, times=None)
+    refused = region.b2i("teardown", told["launch_id"])
+    assert (refused.code, region.launched() != []) == (2, True), "its name is asked for"
+    gone = region.b2i("teardown", told["launch_id"], "--yes-i-mean", "shop-restored")
+    assert (gone.code, gone.told["servers"], region.launched()) == (0, [told["server_id"]], [])

@@ -6,9 +6,9 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import CloudError, ErrorClass, NotFound, StillRunning, UsageError
+from backup_to_image.errors import ApiError, CloudError, ErrorClass, NotFound, StillRunning, UsageError
 from backup_to_image.journal import Lease, Record, hold
-from backup_to_image.model import Disk, Server, Teardown, Value
+from backup_to_image.model import Disk, Job, Server, Teardown, Value
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG
 from backup_to_image.steps.once import job_failed
@@ -41,26 +41,25 @@ async def find_launch(launch_id: str, ctx: Context) -> Found:
         raise UsageError(
             f"{launch_id!r} is no launch id (12 hex digits).", action="`b2i launch` prints it, and the server's tag tells."
         )
-    servers: list[Server] = []
-    drill = False
-    async for server in ctx.cloud.servers.list():
-        if server.tags.get(DRILL_TAG) == launch_id:
-            drill = True
-            servers.append(server)
-        elif server.tags.get(LAUNCH_TAG) == launch_id:
-            servers.append(server)
     noted = next(
         (one for one in await ctx.journal.records("launch") if (one.project_id, one.mark) == (ctx.project_id, launch_id)), None
     )
-    return Found(launch_id=launch_id, servers=tuple(servers), drill=drill, noted=noted)
+    seen = [server async for server in ctx.cloud.servers.list()]
+    missing = set(noted.server_ids if noted else ()) - {server.id for server in seen}  # lists may be late
+    seen += [server for ident in sorted(missing) if (server := await quiet(ctx.cloud.servers.find(ident)))]
+    servers = tuple(server for server in seen if launch_id in {server.tags.get(DRILL_TAG), server.tags.get(LAUNCH_TAG)})
+    drill = any(server.tags.get(DRILL_TAG) == launch_id for server in servers)
+    return Found(launch_id=launch_id, servers=servers, drill=drill, noted=noted)
 
 
 async def tear_down(found: Found, ctx: Context, *, patience: timedelta = timedelta(minutes=20)) -> Teardown:
     """Remove the servers of this launch with their disks and addresses, and look that nothing is left.
 
     Safe to repeat: what is gone counts as done. Only what carries the launch's mark is removed, and the disks and addresses that
-    hang on it. Raises StillRunning at the deadline, naming what is left.
+    hang on it. Raises StillRunning at the deadline, naming what is left, and where the launch itself is still under way.
     """
+    if not found.servers:
+        await _check_nothing_comes(found, ctx)
     async with (
         ordered(OrderedTeardown(launch_id=found.launch_id), ctx, patience=patience) as deadline,
         hold(ctx.journal, "teardown", ctx.project_id, found.launch_id, deadline=deadline) as lease,
@@ -80,6 +79,42 @@ async def tear_down(found: Found, ctx: Context, *, patience: timedelta = timedel
         public_ips=mine.addresses,
         left_behind=left,
     )
+
+
+async def _check_nothing_comes(found: Found, ctx: Context) -> None:
+    """A launch that was asked for and is not to be seen yet has not gone: its server would come after the proof that it is gone.
+
+    Raises StillRunning while its job is at work, and without a job until the settle time has passed.
+    """
+    noted = found.noted
+    if noted is None or noted.state not in {"intent", "sent"}:
+        return
+    job = await _launch_job(noted, ctx)
+    if job and job.status == "FAIL":
+        return
+    if job and job.status == "SUCCESS" and not any([await quiet(ctx.cloud.servers.find(ident)) for ident in job.server_ids]):
+        return  # all it made is gone again
+    if job is None and ctx.clock.now() >= (noted.first_intent_at or noted.written_at) + ctx.settings.settle.server:
+        return
+    raise StillRunning(
+        f"The launch {found.launch_id}",
+        last_seen="it is on its way and not to be seen yet, so there is nothing to remove",
+        deadline=None,
+        handle={"launch": found.launch_id},
+        check="Give the same command again when its server is there.",
+    )
+
+
+async def _launch_job(noted: Record, ctx: Context) -> Job | None:
+    """The job of the launch; None where it has none that ECS knows."""
+    if noted.job_id is None:
+        return None
+    try:
+        return await ctx.cloud.servers.job(noted.job_id)
+    except ApiError as error:
+        if passes(error):
+            raise
+        return None
 
 
 class _Belongings(Value):
