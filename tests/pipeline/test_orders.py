@@ -124,11 +124,12 @@ def test_a_launch_whose_run_was_killed_is_waited_for_and_probed_but_never_launch
     door: Door, region: Region, backup: str
 ) -> None:
     image = door.create(backup).told["image_id"]
-    spec = region.write_launch()
+    spec = region.write_launch(probes=[{"console": "login:", "timeout": "90s"}])
     with region.killing("getEcsJob"):
         region.b2i("launch", image, "--spec", spec)
     region.clock.advance(600)
     ended, (told,) = reconciled(region)
+    assert "answers its probes" in told["words"]
     (server,) = region.launched()
     assert (ended.code, told["verb"], told["outcome"], told["ids"]["server"]) == (0, "launch", "finished", server["id"])
     assert len([asked for asked in region.sent("createServers") if asked.writes]) == 1
@@ -213,9 +214,14 @@ def test_a_cloud_that_cannot_be_asked_closes_no_order(door: Door, region: Region
 @pytest.mark.parametrize(
     "planted", [{}, {"ordered": None}, {"ordered": {"what": "image"}}, {"ordered": {"what": "party", "backup_id": "x"}}]
 )
-def test_an_order_that_cannot_be_read_is_passed_over(door: Door, region: Region, backup: str, planted: dict[str, Any]) -> None:
+def test_an_order_that_cannot_be_read_is_told_and_passed_over(
+    door: Door, region: Region, backup: str, planted: dict[str, Any]
+) -> None:
     with region.killing("getImsJob"):
         door.create(backup)
     (path,) = region.journal.glob("order-*.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"facts": planted}))
-    assert reconciled(region)[1] == []
+    ended, told = reconciled(region)
+    assert told == []
+    assert f"image {backup}" in ended.err
+    assert "cannot be read" in ended.err

@@ -7,13 +7,14 @@ from datetime import timedelta
 from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
 from backup_to_image.model.cloud import Value
 
 __all__ = [
     "DataDiskOrder",
     "Duration",
+    "FileValue",
     "FlavorNeed",
     "HttpProbe",
     "ImageOrder",
@@ -46,8 +47,19 @@ def _duration(value: Any) -> Any:
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-"""A length of time as people write it: 90s, 2m, 1h, 1d."""
+def _as_written(length: timedelta) -> str:
+    seconds = length.total_seconds()
+    unit = next(unit for unit in ("d", "h", "m", "s") if seconds % _UNITS[unit] == 0 or unit == "s")
+    return f"{seconds / _UNITS[unit]:g}{unit}" if seconds < 10**6 else f"{round(seconds / _UNITS[unit])}{unit}"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(_as_written, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?[smhd]$", "examples": ["90s", "2m", "1h", "1d"]}),
+]
+"""A length of time as people write it: 90s, 2m, 1h, 1d. Written into JSON, it is read back."""
 
 
 class FileValue(Value):

@@ -153,9 +153,17 @@ async def close(record: Record, ctx: Context, *, state: Literal["late", "stopped
 
 
 async def open_orders(ctx: Context) -> list[OpenOrder]:
-    """The orders of this project that have not ended, the oldest first. Raises JournalError."""
-    found = [OpenOrder.of(record) for record in await ctx.journal.records(ORDER) if record.project_id == ctx.project_id]
-    return sorted((order for order in found if order is not None), key=lambda order: order.since)
+    """The orders of this project that have not ended, the oldest first; one that cannot be read is told. Raises JournalError."""
+    found: list[OpenOrder] = []
+    for record in await ctx.journal.records(ORDER):
+        if record.project_id != ctx.project_id:
+            continue
+        order = OpenOrder.of(record)
+        if order is None:
+            ctx.tell(f"warning: the journal's order {record.name!r} cannot be read and is passed over; look what became of it")
+        else:
+            found.append(order)
+    return sorted(found, key=lambda order: order.since)
 
 
 async def stop_orders_of(run_id: str, ctx: Context) -> None:
