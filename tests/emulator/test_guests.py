@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -197,6 +199,16 @@ async def test_two_emulators_side_by_side_never_give_out_the_same_address() -> N
         theirs = addresses[0]
         silent = await other.launched(name="second", nics=[{"subnet_id": subnet, "ip_address": theirs}])
         assert (await _health(theirs)).json()["server"] != silent
+
+
+async def test_an_eip_at_which_a_neighbours_guest_answers_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with region() as one, region() as other:
+        # Chance leads both to the same address.
+        monkeypatch.setattr("backup_to_image.emulator.eip.uuid", SimpleNamespace(uuid4=lambda: uuid.UUID(int=4711)))
+        for place in (one, other):
+            server = await place.launched(publicip=_EIP)
+            (publicip,) = await place.publicips()
+            assert (await _health(publicip["public_ip_address"])).json()["server"] == server
 
 
 async def test_guests_that_share_one_address_tell_their_ports_in_the_servers_metadata(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import uuid
 from datetime import datetime
+from functools import partial
 
 from . import ecs_jobs, eip, jobs
 from .cloud import Cloud
@@ -119,9 +120,10 @@ def _build(cloud: Cloud, call: Call, order: Order, name: str, profile: str, rese
     )
     given: Doc | None = asked.get("publicip")
     if given is not None:
-        publicip = order.publicip or eip.allocate(cloud, call.project, given["eip"])
+        answers_at = partial(cloud.guests.also_at, server_id)
+        publicip = order.publicip or eip.allocate(cloud, call.project, given["eip"], answers_at=answers_at)
         eip.bind(cloud, publicip, nics[0], delete_on_termination=bool(given.get("delete_on_termination")))
-        cloud.guests.also_at(server_id, publicip["address"])
+        answers_at(publicip["address"], again=True)
     return server
 
 

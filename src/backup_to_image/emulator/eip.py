@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import uuid
+from collections.abc import Callable
 
 from .cloud import Cloud
 from .paging import after_marker
@@ -18,6 +19,7 @@ _PAGE = 2000
 
 # Public addresses of this region. They too are loopback: nothing here ever contacts anything else.
 _POOL = ipaddress.ip_network("127.254.0.0/16")
+_TRIED = 16
 
 # States in which an address is between two others.
 _BUSY = {"BINDING", "BIND_ERROR", "PENDING_DELETE", "PENDING_CREATE", "PENDING_UPDATE"}
@@ -65,13 +67,18 @@ def _body(publicip: Doc) -> Doc:
     return body
 
 
-def allocate(cloud: Cloud, project: str, order: Doc) -> Doc:
-    """A new address for a server that is being made, from `publicip.eip` of its order."""
+def allocate(cloud: Cloud, project: str, order: Doc, *, answers_at: Callable[[str], bool]) -> Doc:
+    """A new address for a server that is being made, from `publicip.eip` of its order.
+
+    `answers_at` lets its guest answer there, or says that somebody else on this machine does: then the next one is tried. Where
+    all are somebody else's, the address stays silent.
+    """
     taken = {publicip["address"] for publicip in cloud.walk("publicip")}
     identity = uuid.uuid4()
     # Far apart from those of other emulators on this machine, whose guests may listen on theirs.
-    turns = (_POOL[1 + (identity.int + turn) % (_POOL.num_addresses - 2)] for turn in itertools.count())
-    address = next(str(host) for host in turns if str(host) not in taken)
+    turns = (str(_POOL[1 + (identity.int + turn) % (_POOL.num_addresses - 2)]) for turn in itertools.count())
+    free = list(itertools.islice((host for host in turns if host not in taken), _TRIED))
+    address = next((host for host in free if answers_at(host)), free[0])
     return cloud.new(
         "publicip",
         {

@@ -86,6 +86,12 @@ class _Room:
         self.listening, self.bound = [], {}
         self.talks.clear()
 
+    def leave(self, host: str) -> None:
+        """Give one address back, before anything listens there."""
+        self.hosts.remove(host)
+        for place in [place for place in self.bound if place[0] == host]:
+            self.bound.pop(place).close()
+
 
 def profile_named(name: str | None) -> Profile:
     """The profile of that name; a server without one is healthy."""
@@ -152,12 +158,19 @@ class Guests:
         self._rooms[server_id] = _Room(server_id, name, Profile(boots=kind.boots, ports=()), [first], {})
         return first
 
-    def also_at(self, server_id: str, address: str) -> None:
-        """Let the guest answer at one more address too: that of its EIP."""
+    def also_at(self, server_id: str, address: str, *, again: bool = False) -> bool:
+        """Let the guest answer at one more address too: that of its EIP. False where others on this machine hold it.
+
+        `again`: the address was in use a moment ago, and connections of then may linger.
+        """
         room = self._rooms.get(server_id)
-        if room is not None and not self.shared and address not in room.hosts:
-            room.hosts.append(address)
-            _occupy(room, again=True)
+        if room is None or self.shared or address in room.hosts:
+            return True
+        room.hosts.append(address)
+        if _occupy(room, again=again):
+            return True
+        room.leave(address)
+        return False
 
     def furnish(self, server_id: str, profile: str) -> None:
         """Another system runs in the guest from now on; its addresses stay."""
@@ -206,7 +219,7 @@ class Guests:
                 ports = {int(port): real for port, real in kept.items()} if self.shared else {}
                 self.move_in(server["id"], server["name"], server.get("profile"), [server["nics"][0]["ip"]], ports)
                 for publicip in self._cloud.walk("publicip", server["project"], port_id=server["nics"][0]["port_id"]):
-                    self.also_at(server["id"], publicip["address"])
+                    self.also_at(server["id"], publicip["address"], again=True)
 
     def close(self) -> None:
         """Close every socket. The guests of running servers come back with the next emulator on the same state."""
