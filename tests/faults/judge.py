@@ -103,6 +103,7 @@ class Judge:
         after = self.account()
         made = {kind_and_id: thing for kind_and_id, thing in after.items() if kind_and_id not in before}
         self.ours |= {ident for _, ident in made}
+        made = {kind_and_id: thing for kind_and_id, thing in made.items() if not self._offered_before(kind_and_id, first)}
         self._form(ended)
         self._heard(ended, asked)
         assert took <= order.within + SLACK, f"took {took}, {order.within} were promised"
@@ -196,6 +197,14 @@ class Judge:
             elif kind in {"backup", "vault"}:
                 raise AssertionError(f"{order.command} made a {kind}: {thing}")
             assert any(name in told for name in names if name), f"made and not named: {kind} {thing}\n{told}"
+
+    def _offered_before(self, thing: tuple[str, str], first: int) -> bool:
+        """Whether a run before this one, which was killed and could say no more, had asked for this sharing: it comes late."""
+        kind, (image, _, project) = thing[0], thing[1].partition("/")
+        return kind == "image-member" and any(
+            one.operation == "batchAddImageMembers" and image in one.body["images"] and project in one.body["projects"]
+            for one in self.region.asked[:first]
+        )
 
     def _names_of_server(self, server_id: str | None, after: Account) -> set[str]:
         server = after.get(("server", server_id or ""))
