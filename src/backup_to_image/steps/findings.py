@@ -7,7 +7,7 @@ noted, not fatal: the check that needed it says "unknowable" and why.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -16,7 +16,19 @@ from backup_to_image.model import Backup, Check, Disk, Image, Quota, Server, Val
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.names import SOURCE_TAG
 
-__all__ = ["DEAD", "Findings", "dead_images", "find_backup", "image_of", "look", "newest_images"]
+__all__ = [
+    "CLOCK_SLACK",
+    "DEAD",
+    "Findings",
+    "dead_images",
+    "find_backup",
+    "first_image",
+    "image_among",
+    "image_of",
+    "look",
+    "newest_images",
+    "usual_seconds",
+]
 
 T = TypeVar("T")
 
@@ -25,7 +37,7 @@ DEAD = frozenset({"killed", "deleted"})
 # A page that holds what a night of a hundred servers makes; larger ones cost more to read than they save requests.
 _HISTORY = 100
 # Cloud and backup times come from one cloud but several services; an image cannot be older than its backup by more than this.
-_CLOCK_SLACK = timedelta(hours=1)
+CLOCK_SLACK = timedelta(hours=1)
 
 
 class Findings(Value):
@@ -98,7 +110,7 @@ async def look(backup: Backup, ctx: Context) -> Findings:
         source_gone=bool(server_id) and source is None and "source server" not in unread,
         source_disks=disks or (),
         quota=(quotas or {}).get("image"),
-        usual_seconds=_usual(images, backup),
+        usual_seconds=usual_seconds(images, backup),
         unread=unread,
     )
 
@@ -111,15 +123,20 @@ async def newest_images(backup: Backup, ctx: Context, *, ignore: tuple[str, ...]
     attempts a backup may have several: one that lives is meant, else the newest. `ignore` names dead ones of earlier attempts.
     """
     seen: list[Image] = []
-    oldest = backup.created_at - _CLOCK_SLACK if backup.created_at else None
-    made: Image | None = None
+    oldest = backup.created_at - CLOCK_SLACK if backup.created_at else None
     async for image in ctx.cloud.images.list(whole=True, owner=ctx.project_id, newest_first=True, page_size=_HISTORY):
         seen.append(image)
-        if image.backup_id == backup.id and image.id not in ignore and (made is None or (_dead(made) and not _dead(image))):
-            made = image
-        if len(seen) >= _HISTORY and (made or (oldest and image.created_at and image.created_at < oldest)):
+        if len(seen) % _HISTORY == 0 and (
+            (oldest and image.created_at and image.created_at < oldest) or image_among(seen, backup, ignore)
+        ):
             break
-    return seen, made or await _first(backup.image_ids, ctx, ignore)
+    return seen, image_among(seen, backup, ignore) or await first_image(backup.image_ids, ctx, ignore)
+
+
+def image_among(images: Sequence[Image], backup: Backup, ignore: tuple[str, ...] = ()) -> Image | None:
+    """The image of this backup among those, newest first: one that lives, else the newest."""
+    made = [image for image in images if image.backup_id == backup.id and image.id not in ignore]
+    return next((image for image in made if not _dead(image)), made[0] if made else None)
 
 
 async def image_of(backup: Backup, ctx: Context, *, ignore: tuple[str, ...] = ()) -> Image | None:
@@ -127,7 +144,7 @@ async def image_of(backup: Backup, ctx: Context, *, ignore: tuple[str, ...] = ()
     _, made = await newest_images(backup, ctx, ignore=ignore)
     if made is None:
         again = await ctx.cloud.backups.get(backup.id)
-        made = await _first(again.image_ids, ctx, ignore)
+        made = await first_image(again.image_ids, ctx, ignore)
     return made
 
 
@@ -142,7 +159,8 @@ def _dead(image: Image) -> bool:
     return image.status in DEAD
 
 
-async def _first(image_ids: tuple[str, ...], ctx: Context, ignore: tuple[str, ...]) -> Image | None:
+async def first_image(image_ids: tuple[str, ...], ctx: Context, ignore: tuple[str, ...] = ()) -> Image | None:
+    """The first of these images that exists: what a backup names may be gone."""
     for image_id in image_ids:
         made = await _image(image_id, ctx) if image_id not in ignore else None
         if made is not None:
@@ -165,7 +183,8 @@ async def _nothing() -> None:
     return None
 
 
-def _usual(images: list[Image], backup: Backup) -> tuple[float, ...]:
+def usual_seconds(images: Sequence[Image], backup: Backup) -> tuple[float, ...]:
+    """How long images of the same server took, or of the whole project where it has none."""
     finished = [image for image in images if image.status == "active" and image.created_at and image.active_at]
     own = [image for image in finished if image.tags.get(SOURCE_TAG) == backup.resource_id]
     return tuple(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from backup_to_image.errors import Refused, StillRunning, UsageError
 from backup_to_image.model import Backup, Check, ImageOrder, LaunchOrder, Report, Value
 from backup_to_image.steps import recipients
@@ -14,7 +16,10 @@ from backup_to_image.steps.orders import OrderedImage
 from backup_to_image.steps.plan import plan_for_backup
 from backup_to_image.waiting import BACKUP, Pace, wait
 
-__all__ = ["ValidOrder", "check_order", "validate"]
+__all__ = ["Look", "ValidOrder", "check_order", "validate"]
+
+Look = Callable[[Backup, Context], Awaitable[Findings]]
+"""How what is around a backup is found."""
 
 
 class ValidOrder(Value):
@@ -37,23 +42,24 @@ class ValidOrder(Value):
         )
 
 
-async def validate(order: ImageOrder, ctx: Context) -> ValidOrder:
+async def validate(order: ImageOrder, ctx: Context, *, look: Look = look) -> ValidOrder:
     """Look at every rule and go on only if none says no.
 
     Makes nothing and may be repeated. A backup that is still being made is waited for if the order says so (`wait_backup`).
-    Raises Refused with the whole report; UsageError where the order cannot even be read.
+    `look` finds what the rules need to know around the backup; a fleet has it from its lists. Raises Refused with the whole
+    report; UsageError where the order cannot even be read.
     """
-    report, found, name = await check_order(order, ctx)
+    report, found, name = await check_order(order, ctx, look=look)
     if found and order.wait_backup and _only_waits_for_the_backup(report):
         await _await_backup(found.backup, order, ctx)
-        report, found, name = await check_order(order, ctx)
+        report, found, name = await check_order(order, ctx, look=look)
     if found is None or not report.ok:
         raise Refused(report)
     chosen = recipients.resolve(order.share_with, ctx.project_id, ctx.settings)
     return ValidOrder(order=order, name=name, recipients=chosen.projects, launch=order.launch, findings=found, report=report)
 
 
-async def check_order(order: ImageOrder, ctx: Context) -> tuple[Report, Findings | None, str]:
+async def check_order(order: ImageOrder, ctx: Context, *, look: Look = look) -> tuple[Report, Findings | None, str]:
     """The report on an order, refused or not, and what it rests on. Makes nothing."""
     sharing = recipients.resolve(order.share_with, ctx.project_id, ctx.settings)
     backup = await find_backup(order.backup_id, ctx)
