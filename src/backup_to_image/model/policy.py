@@ -11,7 +11,7 @@ from math import floor
 from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_serializer, model_validator
 from pydantic_core import CoreSchema
 
 from backup_to_image.model.orders import Duration, FileValue
@@ -50,6 +50,10 @@ class Amount(FileValue):
         if match and float(match[1]) <= 100:
             return {"percent": float(match[1])}
         raise ValueError(f"{value!r} is no amount; write a whole number, or a per cent such as 5%")
+
+    @model_serializer(when_used="json")
+    def _write(self) -> int | str:
+        return self.count if self.count is not None else str(self)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -1,0 +1,3 @@
+from deployments.schemas import main
+
+main()
