@@ -101,6 +101,7 @@ class Night(RuleBasedStateMachine):
     @rule(how=st.sampled_from(["lost", "damaged"]))
     def the_journal_is(self, how: str) -> None:
         """Not while a launch is on its way: then a second server cannot be ruled out, and the README says so."""
+        self.judge.journal_lost()
         for path in self.folder.glob("journal/*.json"):
             if how == "lost":
                 path.unlink()
