@@ -92,8 +92,8 @@ class Judge:
     """Ids of what our commands made."""
     servers_ordered: int = 1
     """How many servers the launch order may have of one image: `--another` and `count` raise it."""
-    nobody_knows_before: int | None = None
-    """The number of the request before which the journal was lost."""
+    lost_before: set[int] = field(default_factory=set[int])
+    """The numbers of the requests before which the journal was lost."""
     excused: set[str] = field(default_factory=set[str])
     """Ids of others' things that the region itself changes, such as a source server that the fault starts."""
 
@@ -288,12 +288,12 @@ class Judge:
     def journal_lost(self) -> None:
         """Nobody can know from here on what was asked for and not answered. An image may be asked for again all the same: the
         cloud refuses a second one of a backup."""
-        self.nobody_knows_before = len(self.region.asked)
+        self.lost_before.add(len(self.region.asked))
 
     def _not_asked_in_the_dark(self, operation: str, settle: float) -> None:
         dark: dict[str, float] = {}
         for number, one in enumerate(self.region.asked):
-            if number == self.nobody_knows_before and operation == "createWholeImage":
+            if number in self.lost_before and operation == "createWholeImage":
                 dark.clear()
             if one.operation != operation or not one.writes:
                 continue
