@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: what is left in the cloud is named, nothing is undone, and the same command goes on."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -66,6 +67,25 @@ def test_a_stopped_launch_names_its_server(region: Region, backup: str) -> None:
     ended = region.b2i("launch", image, "--spec", region.write_launch())
     (server,) = region.launched()
     assert (ended.code, ended.told["server_id"], ended.told["launch_id"]) == (130, server["id"], server["tags"]["b2i-launch"])
+
+
+def test_a_stopped_launch_names_what_its_failed_job_left_behind(region: Region, backup: str) -> None:
+    image = region.b2i("create", backup).told["image_id"]
+    region.arm("leftovers", operation="createServers", skip=1, leave=["system_disk", "eip"])
+    spec = region.write_launch(public_ip={"bandwidth_mbit": 5})
+
+    def stop(asked: Any) -> None:
+        if asked.operation == "getEcsJob" and b"FAIL" in asked.answer:
+            region.answered.remove(stop)
+            raise asyncio.CancelledError  # as Ctrl-C ends what is under way; the signal itself would come too late here
+
+    region.answered.append(stop)
+    ended = region.b2i("launch", image, "--spec", spec)
+    assert ended.code == 130
+    (disk,) = [one for one in region.things("volume") if one["server_id"] is None and one["name"].startswith("shop-restored")]
+    (address,) = region.things("publicip", port_id=None)
+    assert disk["id"] in ended.error["message"]
+    assert address["id"] in ended.error["message"]
 
 
 def test_a_cloud_that_is_silent_does_not_hold_up_the_stop(region: Region, backup: str) -> None:

@@ -198,6 +198,22 @@ def test_the_next_attempt_is_not_taken_for_the_dead_one_before_it(
     assert len(region.images_of(backup)) == 2
 
 
+@pytest.mark.parametrize("told", ["told of the failure", "killed before it heard"])
+def test_an_image_that_somebody_makes_after_our_attempt_failed_is_adopted_and_not_blamed_for_it(
+    door: Door, region: Region, backup: str, told: str
+) -> None:
+    region.arm("job-fails", operation="createWholeImage", code="IMG.0061", reason="internal trouble")
+    if told == "told of the failure":
+        assert door.create(backup).code == 1
+    else:
+        with region.killing("getImsJob"):
+            door.create(backup)
+        region.clock.advance(600)
+    by_hand = region.make_image_by_hand(backup)
+    ended = door.create(backup)
+    assert (ended.code, ended.told["image_id"], ended.told["adopted"]) == (0, by_hand["id"], "foreign"), ended.told
+
+
 def test_an_ordered_attempt_that_made_nothing_is_no_standing_order_for_more(door: Door, region: Region, backup: str) -> None:
     region.arm("image-killed")
     door.create(backup)

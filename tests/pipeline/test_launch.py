@@ -423,6 +423,17 @@ def test_a_server_that_is_left_behind_in_error_is_named_and_never_doubled(region
     assert "teardown" in again.error["action"]
 
 
+def test_what_a_failed_launch_left_behind_is_told_by_the_run_after_a_killed_one(region: Region, image: str) -> None:
+    region.arm("leftovers", operation="createServers", skip=1, leave=["system_disk"])
+    with region.killing("getEcsJob"):
+        launch(region, image)
+    region.clock.advance(600)
+    ended = launch(region, image)
+    (disk,) = [one for one in region.things("volume") if one["server_id"] is None and one["name"].startswith("shop-restored")]
+    assert ended.told["outcome"] == "made"
+    assert disk["id"] in ended.err
+
+
 def test_several_of_which_one_fails_are_told_and_not_taken_for_all(region: Region, image: str) -> None:
     region.arm("one-fails", operation="createServers", skip=1)
     ended = launch(region, image, count=3)

@@ -130,6 +130,8 @@ class Output:
     def interrupted(self, signal_name: str) -> None:
         """Say what a stop leaves behind: nothing is undone, the next run adopts it."""
         message = f"Stopped by {signal_name}. What the cloud was asked to make, it goes on making."
+        if self.left and self.left.stray:
+            message += f" Left behind by a launch that failed, as it seems: {', '.join(one.words for one in self.left.stray)}."
         action = f"The same command finds it and goes on: `{shlex.join(('b2i', *self.words))}`."
         content: dict[str, Any] = {"error": {"code": "b2i.interrupted", "message": message, "action": action, "retryable": True}}
         if "outcome" in self.blank:

@@ -123,12 +123,22 @@ class _Making:
                 self.job_id = None
                 return None
             raise
+        if job.status == "FAIL" and self._is_of_another_image(job):
+            self.job_id = None
+            return None
         self.image_id = self.image_id or job.image_id
         if job.status == "FAIL" and job.error_code in ALREADY_USED:
             # The refusal "already used" may come in the job: the image is another attempt's. Look for that one.
             self.job_id, self.refused, self._refused_at = None, job, self.ctx.clock.now()
             return None
         return job
+
+    def _is_of_another_image(self, job: Job) -> bool:
+        """Whether the job is that of an earlier attempt, which says nothing of the image that was adopted instead."""
+        adopted = self.handle.image_id
+        if adopted is None or job.image_id == adopted:
+            return False
+        return self.handle.adopted == "foreign" or job.image_id is not None
 
     async def _image(self) -> Image | None:
         if self.image_id:

@@ -10,11 +10,12 @@ from backup_to_image.errors import ApiError, CloudError, JobFailed, StillRunning
 from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, Server
 from backup_to_image.steps.context import Context, minutes
 from backup_to_image.steps.launched import servers_of
+from backup_to_image.steps.leftovers import left_by_launch
 from backup_to_image.steps.once import job_failed
 from backup_to_image.steps.probes import probe_server
 from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, quiet, wait
 
-__all__ = ["await_launch"]
+__all__ = ["await_launch", "told_left"]
 
 
 async def await_launch(
@@ -90,29 +91,16 @@ async def _await_job(job_id: str, order: LaunchOrder, ctx: Context, deadline: da
     )
     if good:
         return job
-    raise job_failed(f"The launch of {order.name}", job, hint=await _left_by(job, order, ctx))
+    raise job_failed(f"The launch of {order.name}", job, hint=await told_left(job, order, ctx))
 
 
-async def _left_by(job: Job, order: LaunchOrder, ctx: Context) -> str:
-    """Disks and addresses that a failed launch made and did not take back: they are billed, and no server leads to them."""
-    if job.began_at is None:
-        return ""
-    began = job.began_at.replace(microsecond=0)
+async def told_left(job: Job, order: LaunchOrder, ctx: Context) -> str:
+    """What a failed launch left behind, in a sentence; "" where nothing is to be seen."""
     try:
-        disks = [
-            f"disk {disk.name} ({disk.id}, {disk.size_gb} GB)"
-            async for disk in ctx.cloud.disks.list(name=order.name)
-            if not disk.server_ids and disk.status != "deleting" and disk.created_at and disk.created_at >= began
-        ]
-        addresses = [
-            f"address {ip.address} ({ip.id})"
-            for ip in (await ctx.cloud.public_ips.list() if order.public_ip else [])
-            if not ip.port_id and ip.created_at and ip.created_at >= began
-        ]
+        left = await left_by_launch(job, order, ctx)
     except CloudError as error:
         return f"What it may have left behind could not be read ({error.message}): look for disks called {order.name}."
-    left = [*disks, *addresses]
-    return f"Left behind by it, as it seems: {', '.join(left)}." if left else ""
+    return f"Left behind by it, as it seems: {', '.join(one.words for one in left)}." if left else ""
 
 
 async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadline: datetime, job_id: str | None) -> Server:

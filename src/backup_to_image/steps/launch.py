@@ -15,7 +15,7 @@ from backup_to_image.doctor import diagnose
 from backup_to_image.errors import ApiError, B2iError, CloudError, Refused, StillRunning
 from backup_to_image.journal import JournalError, Lease, Record, hold
 from backup_to_image.model import Image, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
-from backup_to_image.steps.await_launch import await_launch
+from backup_to_image.steps.await_launch import await_launch, told_left
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, servers_of
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
@@ -70,7 +70,7 @@ async def _launch_once(
     async with hold(ctx.journal, "launch", ctx.project_id, base, deadline=deadline) as lease:
         standing = await find_launched(image, order, ctx, mode=mode, another=another)
         servers, job_id = standing.servers, standing.noted.job_id
-        adopted = bool(servers) or await _goes_on(standing, ctx)
+        adopted = bool(servers) or await _goes_on(standing, order, ctx)
         if servers:
             ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in servers)} is there already; adopting")
         elif not adopted:
@@ -110,7 +110,7 @@ async def _resumed(
 ) -> LaunchDelivery | None:
     if standing.servers:
         ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in standing.servers)} is there already; adopting")
-    elif not await _goes_on(standing, ctx):
+    elif not await _goes_on(standing, order, ctx):
         return None
     mark, there, job_id = standing.mark, standing.servers, standing.noted.job_id
     with _under_way(mark):
@@ -251,7 +251,7 @@ async def _servers_used(ctx: Context) -> int | None:
         return None
 
 
-async def _goes_on(standing: Standing, ctx: Context) -> bool:
+async def _goes_on(standing: Standing, order: LaunchOrder, ctx: Context) -> bool:
     """Whether the job of an earlier run is still at it, or has made servers that are merely not listed yet."""
     noted = standing.noted
     if noted.state not in {"sent", "done", "partly"} or noted.job_id is None:
@@ -264,7 +264,10 @@ async def _goes_on(standing: Standing, ctx: Context) -> bool:
         return False
     if job.status == "FAIL":
         diagnosis = diagnose(job.error_code)
-        ctx.tell(f"the last launch failed ({job.error_code}: {job.fail_reason or diagnosis.cause}); launching anew")
+        left = await told_left(job, order, ctx)
+        ctx.tell(
+            f"the last launch failed ({job.error_code}: {job.fail_reason or diagnosis.cause}); launching anew. {left}".strip()
+        )
         return False
     if job.status == "SUCCESS":
         # All it made is gone again: somebody has removed it, so the order is free.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
@@ -13,7 +14,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import find_backup, image_of
 from backup_to_image.steps.launched import find_launched
 
-__all__ = ["Leftover", "Leftovers", "look_for_leftovers", "look_for_servers"]
+__all__ = ["Leftover", "Leftovers", "left_by_launch", "look_for_leftovers", "look_for_servers"]
 
 T = TypeVar("T")
 
@@ -21,13 +22,18 @@ T = TypeVar("T")
 class Leftover(Value):
     """One thing that the cloud has, or was asked for. `status` is the cloud's word of this moment."""
 
-    kind: Literal["backup", "job", "image", "member", "launch", "server"]
+    kind: Literal["backup", "job", "image", "member", "launch", "server", "disk", "address"]
     id: str = ""
     """Empty where it was asked for and cannot be seen yet."""
     name: str = ""
     status: str = ""
     made_at: datetime | None = None
     """When the cloud made it: what is older than the run was there before."""
+
+    @property
+    def words(self) -> str:
+        """As a sentence names it: disk shop-volume-0000 (3221e65e, 40 GB)."""
+        return f"{self.kind} {self.name} ({', '.join(part for part in (self.id, self.status) if part)})"
 
 
 class Leftovers(Value):
@@ -46,7 +52,12 @@ class Leftovers(Value):
     @property
     def handle(self) -> dict[str, str]:
         """An id for each kind, as everything that resumes an order names them."""
-        return {one.kind: one.id for one in reversed(self.things) if one.id and one.kind != "member"}
+        return {one.kind: one.id for one in reversed(self.things) if one.id and one.kind not in {"member", "disk", "address"}}
+
+    @property
+    def stray(self) -> tuple[Leftover, ...]:
+        """Disks and addresses to which no server leads, so that nothing but their names finds them."""
+        return tuple(one for one in self.things if one.kind in {"disk", "address"})
 
 
 async def look_for_leftovers(order: ImageOrder, ctx: Context) -> Leftovers:
@@ -118,9 +129,35 @@ async def _servers(image: Image, order: LaunchOrder, ctx: Context) -> tuple[Left
     servers = [
         Leftover(kind="server", id=one.id, name=one.name, status=one.status, made_at=one.created_at) for one in standing.servers
     ]
-    if not servers and standing.noted.state in {"intent", "sent"}:
-        servers = [Leftover(kind="server", name=order.name, status=_asked(standing.noted))]
-    return (Leftover(kind="launch", id=standing.mark, name=order.name), *servers) if servers else ()
+    noted, job = standing.noted, None
+    if noted.state == "sent" and noted.job_id:
+        with contextlib.suppress(ApiError):
+            job = await ctx.cloud.servers.job(noted.job_id)
+    stray = await left_by_launch(job, order, ctx) if job and job.status == "FAIL" else ()
+    if not servers and not stray and noted.state in {"intent", "sent"}:
+        servers = [Leftover(kind="server", name=order.name, status=_asked(noted))]
+    return (Leftover(kind="launch", id=standing.mark, name=order.name), *servers, *stray) if servers or stray else ()
+
+
+async def left_by_launch(job: Job, order: LaunchOrder, ctx: Context) -> tuple[Leftover, ...]:
+    """Disks and addresses that a failed launch made and did not take back: they are billed, and no server leads to them.
+
+    Known by name and time alone, so they are told and never removed. Raises CloudError.
+    """
+    if job.began_at is None:
+        return ()
+    began = job.began_at.replace(microsecond=0)
+    disks = [
+        Leftover(kind="disk", id=disk.id, name=disk.name, status=f"{disk.size_gb} GB", made_at=disk.created_at)
+        async for disk in ctx.cloud.disks.list(name=order.name)
+        if not disk.server_ids and disk.status != "deleting" and disk.created_at and disk.created_at >= began
+    ]
+    addresses = [
+        Leftover(kind="address", id=ip.id, name=ip.address, status=ip.status, made_at=ip.created_at)
+        for ip in (await ctx.cloud.public_ips.list() if order.public_ip else [])
+        if not ip.port_id and ip.created_at and ip.created_at >= began
+    ]
+    return (*disks, *addresses)
 
 
 def _asked(noted: Record) -> str:
