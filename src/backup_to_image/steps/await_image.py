@@ -13,13 +13,11 @@ from backup_to_image.model import Image, Job, Value
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.findings import image_of
 from backup_to_image.steps.make import ALREADY_USED, ANOTHER_ATTEMPT, DOUBTFUL_FACT, ImageHandle, failed_job
-from backup_to_image.steps.names import SOURCE_TAG
+from backup_to_image.steps.names import DOUBTFUL_TAG, SOURCE_TAG
 from backup_to_image.steps.watcher import Place
 from backup_to_image.waiting import IMAGE, IMAGE_JOB, Pace, States, passes, wait
 
 __all__ = ["FinishedImage", "await_image"]
-
-DOUBTFUL_TAG = "b2i-doubtful"
 
 # Job and image are two witnesses of one event; the words of both in one table (BEHAVIOUR.md 6 and 7).
 _MAKING = States(

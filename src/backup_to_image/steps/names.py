@@ -13,12 +13,15 @@ from backup_to_image.model import Backup
 
 __all__ = [
     "DEFAULT_IMAGE_NAME",
+    "DOUBTFUL_TAG",
     "DRILL_TAG",
     "FLAVOR_TAG",
+    "HOLD_TAG",
     "LAUNCH_TAG",
     "OUR_TAGS",
     "POLICY_TAG",
     "SOURCE_TAG",
+    "VERIFIED_TAG",
     "decode_tag",
     "encode_tag",
     "image_name",
@@ -28,6 +31,9 @@ __all__ = [
 SOURCE_TAG = "b2i-source"
 POLICY_TAG = "b2i-policy"
 FLAVOR_TAG = "b2i-flavor"
+VERIFIED_TAG = "b2i-verified"
+DOUBTFUL_TAG = "b2i-doubtful"
+HOLD_TAG = "b2i-hold"
 LAUNCH_TAG = "b2i-launch"
 DRILL_TAG = "b2i-drill"
 OUR_TAGS = 5
