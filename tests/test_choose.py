@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_to_image.model import Backup, FleetMember, Image, Policy, RecoverySet, Server, Vault, WhichServers
+from backup_to_image.model import Backup, Image, Server, Vault
+from backup_to_image.model.night import FleetMember
+from backup_to_image.model.policy import Policy, RecoverySet, WhichServers
 from backup_to_image.steps.choose import choose_members, choose_servers, newest_set
 
 NOW = datetime(2026, 11, 25, 23, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from backup_to_image.errors import UsageError
-from backup_to_image.model import Amount, Policy
+from backup_to_image.model.policy import Amount, Policy
 from backup_to_image.yamlfile import load_file
 
 WHOLE = """\

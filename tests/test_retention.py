@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_to_image.model import Image, RetentionRules
+from backup_to_image.model import Image
+from backup_to_image.model.policy import RetentionRules
 from backup_to_image.steps.retention import Candidate, Decision, decide
 
 NOW = datetime(2026, 11, 25, 23, 0, tzinfo=UTC)

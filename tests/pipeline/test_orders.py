@@ -136,6 +136,28 @@ def test_a_launch_whose_run_was_killed_is_waited_for_and_probed_but_never_launch
     assert orders(region) == []
 
 
+@pytest.mark.parametrize("verb", ["launch", "create"])
+def test_a_launch_that_failed_after_its_run_was_killed_is_told_as_failed_with_what_it_left(
+    door: Door, region: Region, backup: str, verb: str
+) -> None:
+    image = door.create(backup).told["image_id"] if verb == "launch" else ""
+    region.arm("leftovers", operation="createServers", skip=1, leave=["system_disk"])
+    spec = region.write_launch()
+    with region.killing("getEcsJob"):
+        if verb == "launch":
+            region.b2i("launch", image, "--spec", spec)
+        else:
+            door.create(backup, launch=spec)
+    region.clock.advance(600)
+    ended, both = reconciled(region)
+    told = next(one for one in both if one["verb"] == verb)
+    (disk,) = [one for one in region.things("volume") if one["server_id"] is None and one["name"].startswith("shop-restored")]
+    assert (ended.code, told["outcome"], "Ecs.0405" in told["words"]) == (5, "failed", True), told
+    assert disk["id"] in told["action"]
+    assert f"b2i {verb}" in told["action"]
+    assert orders(region) == []
+
+
 def test_a_teardown_that_was_killed_is_finished(door: Door, region: Region, backup: str) -> None:
     told = door.create(backup, launch=region.write_launch()).told
     with region.killing("getServer"):

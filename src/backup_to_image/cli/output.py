@@ -142,7 +142,7 @@ class Output:
         if not self.as_json:
             for one in self.left.things if self.left else ():
                 self.err.print(f"  {one.kind} {' '.join(word for word in (one.name, one.id, one.status) if word)}", markup=False)
-            self.err.print(f"[yellow]{message}[/] {escape(action)}")
+            self.err.print(f"[yellow]{escape(message)}[/] {escape(action)}")
 
 
 def report_table(report: Report) -> Table:

@@ -19,7 +19,7 @@ _PAGE = 2000
 
 # Public addresses of this region. They too are loopback: nothing here ever contacts anything else.
 _POOL = ipaddress.ip_network("127.254.0.0/16")
-_TRIED = 16
+_MOST_TRIED = 16
 
 # States in which an address is between two others.
 _BUSY = {"BINDING", "BIND_ERROR", "PENDING_DELETE", "PENDING_CREATE", "PENDING_UPDATE"}
@@ -77,7 +77,7 @@ def allocate(cloud: Cloud, project: str, order: Doc, *, answers_at: Callable[[st
     identity = uuid.uuid4()
     # Far apart from those of other emulators on this machine, whose guests may listen on theirs.
     turns = (str(_POOL[1 + (identity.int + turn) % (_POOL.num_addresses - 2)]) for turn in itertools.count())
-    free = list(itertools.islice((host for host in turns if host not in taken), _TRIED))
+    free = list(itertools.islice((host for host in turns if host not in taken), _MOST_TRIED))
     address = next((host for host in free if answers_at(host)), free[0])
     return cloud.new(
         "publicip",

@@ -1,4 +1,7 @@
-"""Frozen values that travel between steps: what the cloud has, what people order, what came of it."""
+"""Frozen values that travel between steps: what the cloud has, what people order, what came of it.
+
+Those of whole fleets (`policy`, `night`) are imported from their modules: a single order need not pay for them at its start.
+"""
 
 from backup_to_image.model.cloud import (
     Address,
@@ -27,7 +30,6 @@ from backup_to_image.model.cloud import (
     Zone,
 )
 from backup_to_image.model.launch import LaunchDisk, LaunchPublicIp, LaunchRequest
-from backup_to_image.model.night import FleetMember, NightPlan, NightReport, Phase, ServerNight, Verified
 from backup_to_image.model.orders import (
     DataDiskOrder,
     Duration,
@@ -42,19 +44,6 @@ from backup_to_image.model.orders import (
     SystemDiskOrder,
 )
 from backup_to_image.model.plan import LaunchPlan, PlannedDisk
-from backup_to_image.model.policy import (
-    Amount,
-    BackupRule,
-    FailedWhen,
-    ImageRule,
-    NightLimits,
-    Policy,
-    RecoverySet,
-    RetentionRules,
-    Vanished,
-    VerifyRule,
-    WhichServers,
-)
 from backup_to_image.model.results import (
     Check,
     Delivery,
@@ -69,24 +58,19 @@ from backup_to_image.model.results import (
 
 __all__ = [
     "Address",
-    "Amount",
     "Backup",
     "BackupDisk",
     "BackupMember",
-    "BackupRule",
     "Check",
     "DataDiskOrder",
     "Delivery",
     "Disk",
     "Duration",
-    "FailedWhen",
     "Flavor",
     "FlavorNeed",
-    "FleetMember",
     "HttpProbe",
     "Image",
     "ImageOrder",
-    "ImageRule",
     "Job",
     "LaunchDelivery",
     "LaunchDisk",
@@ -99,39 +83,27 @@ __all__ = [
     "Member",
     "MemberResult",
     "NetworkOrder",
-    "NightLimits",
-    "NightPlan",
-    "NightReport",
     "Outcome",
-    "Phase",
     "PlannedDisk",
-    "Policy",
     "Probe",
     "ProbeResult",
     "Project",
     "PublicIp",
     "PublicIpOrder",
     "Quota",
-    "RecoverySet",
     "Report",
     "RestorePoint",
-    "RetentionRules",
     "SecurityGroup",
     "Server",
     "ServerDisk",
-    "ServerNight",
     "SkippedResource",
     "StepTime",
     "Subnet",
     "SystemDiskOrder",
     "Teardown",
     "Value",
-    "Vanished",
     "Vault",
     "Verdict",
-    "Verified",
-    "VerifyRule",
     "Vpc",
-    "WhichServers",
     "Zone",
 ]

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from backup_to_image.model import Backup, FleetMember, Image, Policy, RecoverySet, Server, Value, Vault, WhichServers
+from backup_to_image.model import Backup, Image, Server, Value, Vault
+from backup_to_image.model.night import FleetMember
+from backup_to_image.model.policy import Policy, RecoverySet, WhichServers
 from backup_to_image.steps.context import minutes
 from backup_to_image.steps.findings import DEAD, image_among
 from backup_to_image.steps.select import why_not
@@ -79,8 +81,10 @@ def choose_members(
     broken = ""
     if policy.recovery_set is not None and picked:
         picked, broken = _together(chosen, usable, policy.recovery_set)
+    why = {ident: broken if found else "" for ident, found in usable.items()}
     return tuple(
-        _member(policy, server, picked[server.id], of_server[server.id], images, vaults, now, broken=broken) for server in chosen
+        _member(policy, server, picked[server.id], of_server[server.id], images, vaults, now, broken=why[server.id])
+        for server in chosen
     )
 
 
@@ -136,6 +140,7 @@ def _member(
     *,
     broken: str,
 ) -> FleetMember:
+    """One server's part. `broken`: it has a usable backup, but its recovery set has not, and why."""
     base = FleetMember(server_id=server.id, server_name=server.name, action="skip", reason="", server=server)
     vault = next((vault.id for vault in vaults.values() if server.id in vault.server_ids), None)
     must = policy.backup.make_one == "always" or (policy.backup.make_one == "if_missing" and backup is None)
@@ -146,7 +151,7 @@ def _member(
         always = policy.backup.make_one == "always"
         why = "the policy always makes one" if always else broken or _why_none(policy, backups, images, now)
         return base.model_copy(update={"action": "back_up", "reason": f"it is backed up first: {why}", "vault_id": vault})
-    if backup is None and broken and any(_usable(one, images, now - policy.backup.newest_within) for one in backups):
+    if backup is None and broken:
         advice = "Back the servers up in one run of a vault."
         return base.model_copy(update={"action": "refuse", "reason": broken, "advice": advice})
     if backup is None:
@@ -167,6 +172,8 @@ def _why_none(policy: Policy, backups: Sequence[Backup], images: Sequence[Image]
     if not backups:
         return "it has no backup in this project"
     newest = backups[0]
+    if newest.created_at is None:
+        return "its backups do not tell when they were made"
     if _age(newest, now) > policy.backup.newest_within:
         return f"its newest backup is {minutes(_age(newest, now))} old, {minutes(policy.backup.newest_within)} are allowed"
     image = image_among(images, newest)

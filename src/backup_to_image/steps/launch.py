@@ -11,18 +11,17 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from backup_to_image.doctor import diagnose
-from backup_to_image.errors import ApiError, B2iError, CloudError, Refused, StillRunning
+from backup_to_image.errors import ApiError, B2iError, CloudError, JobFailed, Refused, StillRunning
 from backup_to_image.journal import JournalError, Lease, Record, hold
 from backup_to_image.model import Image, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
 from backup_to_image.steps.await_launch import await_launch, told_left
 from backup_to_image.steps.context import Context, until
-from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, servers_of
+from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, launch_job, servers_of
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
-from backup_to_image.steps.once import note_sent, pause_or_raise, send, settle
+from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, settle
 from backup_to_image.steps.orders import OrderedLaunch, ordered
 from backup_to_image.steps.plan import Mode, plan_launch
-from backup_to_image.waiting import passes, quiet
+from backup_to_image.waiting import quiet
 
 __all__ = ["check_launch", "launch_server", "resume_launch"]
 
@@ -70,7 +69,7 @@ async def _launch_once(
     async with hold(ctx.journal, "launch", ctx.project_id, base, deadline=deadline) as lease:
         standing = await find_launched(image, order, ctx, mode=mode, another=another)
         servers, job_id = standing.servers, standing.noted.job_id
-        adopted = bool(servers) or await _goes_on(standing, order, ctx)
+        adopted = bool(servers) or await _goes_on(standing, ctx)
         if servers:
             ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in servers)} is there already; adopting")
         elif not adopted:
@@ -83,6 +82,8 @@ async def _launch_once(
                         await _check_nothing_made(standing.noted, order, ctx, deadline)
             adopted = bool(servers)
             if not servers:
+                if failure := await _failed_before(standing, order, ctx):
+                    ctx.tell(f"{failure.message} {failure.action} Launching anew.")
                 job_id = await _launch(image, order, mode, standing, ctx, lease, deadline, another=another)
     with _under_way(standing.mark):
         delivery = await await_launch(
@@ -96,12 +97,14 @@ async def resume_launch(
 ) -> LaunchDelivery | None:
     """The servers that an earlier run has launched, waited for and probed; None where there is nothing to go on with.
 
-    Launches nothing. Raises as `launch_server` does.
+    Launches nothing. Raises as `launch_server` does, and JobFailed where the launch has ended badly since.
     """
     standing = await find_launched(image, order, ctx, mode=mode)
     delivery = await _resumed(standing, image, order, ctx, deadline)
     if delivery is not None:
         await _note_end(standing, delivery, ctx)
+    elif failure := await _failed_before(standing, order, ctx):
+        raise failure
     return delivery
 
 
@@ -110,7 +113,7 @@ async def _resumed(
 ) -> LaunchDelivery | None:
     if standing.servers:
         ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in standing.servers)} is there already; adopting")
-    elif not await _goes_on(standing, order, ctx):
+    elif not await _goes_on(standing, ctx):
         return None
     mark, there, job_id = standing.mark, standing.servers, standing.noted.job_id
     with _under_way(mark):
@@ -251,29 +254,26 @@ async def _servers_used(ctx: Context) -> int | None:
         return None
 
 
-async def _goes_on(standing: Standing, order: LaunchOrder, ctx: Context) -> bool:
+async def _goes_on(standing: Standing, ctx: Context) -> bool:
     """Whether the job of an earlier run is still at it, or has made servers that are merely not listed yet."""
     noted = standing.noted
-    if noted.state not in {"sent", "done", "partly"} or noted.job_id is None:
-        return False
-    try:
-        job = await ctx.cloud.servers.job(noted.job_id)
-    except ApiError as error:
-        if passes(error):
-            raise
-        return False
-    if job.status == "FAIL":
-        diagnosis = diagnose(job.error_code)
-        left = await told_left(job, order, ctx)
-        ctx.tell(
-            f"the last launch failed ({job.error_code}: {job.fail_reason or diagnosis.cause}); launching anew. {left}".strip()
-        )
+    job = await launch_job(noted, ctx) if noted.state in {"sent", "done", "partly"} else None
+    if job is None or job.status == "FAIL":
         return False
     if job.status == "SUCCESS":
         # All it made is gone again: somebody has removed it, so the order is free.
         return any([await quiet(ctx.cloud.servers.find(server_id)) for server_id in job.server_ids or noted.server_ids])
     ctx.tell(f"launch {standing.mark}: job {job.id} of an earlier run goes on")
     return True
+
+
+async def _failed_before(standing: Standing, order: LaunchOrder, ctx: Context) -> JobFailed | None:
+    """How the launch ended that an earlier run asked for and did not see the end of, if it ended badly; with what it left."""
+    noted = standing.noted
+    job = await launch_job(noted, ctx) if noted.state == "sent" else None
+    if job is None or job.status != "FAIL":
+        return None
+    return job_failed(f"The launch of {order.name}", job, hint=await told_left(job, order, ctx))
 
 
 async def _note_end(standing: Standing, delivery: LaunchDelivery, ctx: Context) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
@@ -12,7 +11,7 @@ from backup_to_image.journal import Record
 from backup_to_image.model import Backup, Image, ImageOrder, Job, LaunchOrder, Value
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import find_backup, image_of
-from backup_to_image.steps.launched import find_launched
+from backup_to_image.steps.launched import find_launched, launch_job
 
 __all__ = ["Leftover", "Leftovers", "left_by_launch", "look_for_leftovers", "look_for_servers"]
 
@@ -129,10 +128,8 @@ async def _servers(image: Image, order: LaunchOrder, ctx: Context) -> tuple[Left
     servers = [
         Leftover(kind="server", id=one.id, name=one.name, status=one.status, made_at=one.created_at) for one in standing.servers
     ]
-    noted, job = standing.noted, None
-    if noted.state == "sent" and noted.job_id:
-        with contextlib.suppress(ApiError):
-            job = await ctx.cloud.servers.job(noted.job_id)
+    noted = standing.noted
+    job = await launch_job(noted, ctx) if noted.state == "sent" else None
     stray = await left_by_launch(job, order, ctx) if job and job.status == "FAIL" else ()
     if not servers and not stray and noted.state in {"intent", "sent"}:
         servers = [Leftover(kind="server", name=order.name, status=_asked(noted))]

@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
-from backup_to_image.errors import B2iError, CloudError, NotFound, StillRunning
-from backup_to_image.model import ImageOrder, Report, Value
+from backup_to_image.errors import B2iError, CloudError, JobFailed, NotFound, StillRunning
+from backup_to_image.model import ImageOrder, LaunchOrder, Report, Value
 from backup_to_image.steps.await_image import FinishedImage, await_image
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import Findings, image_of
@@ -150,15 +150,25 @@ async def _image(wanted: OrderedImage, order: OpenOrder, ctx: Context, *, overdu
     if not overdue and _just_now(finished, ctx):
         return _Found(outcome="running", words=f"image {finished.image.name} is Normal; left to its own run for now", ids=ids)
     shared = await _share(finished, wanted.recipients, ctx)
+    normal = f"image {finished.image.name} is Normal{shared}"
     if wanted.launch is None:
-        return _Found(outcome="finished", words=f"image {finished.image.name} is Normal{shared}", ids=ids)
-    launched = await resume_launch(finished.image, wanted.launch, ctx, deadline=ctx.clock.now())
+        return _Found(outcome="finished", words=normal, ids=ids)
+    return await _server_of(finished, wanted.launch, order, ctx, normal=normal, ids=ids)
+
+
+async def _server_of(
+    finished: FinishedImage, launch: LaunchOrder, order: OpenOrder, ctx: Context, *, normal: str, ids: dict[str, str]
+) -> _Found:
+    try:
+        launched = await resume_launch(finished.image, launch, ctx, deadline=ctx.clock.now())
+    except JobFailed as failure:
+        action = f"{failure.action} {_again(order)}".strip()
+        return _Found(outcome="failed", words=f"{normal}; {failure.message}", action=action, ids=ids)
     if launched is None:
-        words = f"image {finished.image.name} is Normal{shared}; its server was never asked for"
-        return _Found(outcome="not_begun", words=words, action=_again(order), ids=ids)
+        return _Found(outcome="not_begun", words=f"{normal}; its server was never asked for", action=_again(order), ids=ids)
     servers = ", ".join(launched.server_names)
     ids |= {"launch": launched.launch_id, "server": ", ".join(launched.server_ids)}
-    words = f"image {finished.image.name} is Normal{shared}; server {servers} {_probed(launched.outcome, probed=launched.probed)}"
+    words = f"{normal}; server {servers} {_probed(launched.outcome, probed=launched.probed)}"
     return _Found(outcome="finished", words=words, ids=ids)
 
 

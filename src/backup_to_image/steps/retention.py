@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime
 
-from backup_to_image.model import Image, RetentionRules, Value
+from backup_to_image.model import Image, Value
+from backup_to_image.model.policy import RetentionRules
 from backup_to_image.steps.names import DOUBTFUL_TAG, HOLD_TAG, VERIFIED_TAG
 
 __all__ = ["Candidate", "Decision", "decide"]

@@ -6,10 +6,11 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 
 from backup_to_image.doctor import diagnose
-from backup_to_image.errors import ApiError, CloudError, ErrorClass, NotFound, StillRunning, UsageError
+from backup_to_image.errors import CloudError, ErrorClass, NotFound, StillRunning, UsageError
 from backup_to_image.journal import Lease, Record, hold
-from backup_to_image.model import Disk, Job, Server, Teardown, Value
+from backup_to_image.model import Disk, Server, Teardown, Value
 from backup_to_image.steps.context import Context, until
+from backup_to_image.steps.launched import launch_job
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG
 from backup_to_image.steps.once import job_failed
 from backup_to_image.steps.orders import OrderedTeardown, ordered
@@ -89,7 +90,7 @@ async def _check_nothing_comes(found: Found, ctx: Context) -> None:
     noted = found.noted
     if noted is None or noted.state not in {"intent", "sent"}:
         return
-    job = await _launch_job(noted, ctx)
+    job = await launch_job(noted, ctx)
     if job and job.status == "FAIL":
         return
     if job and job.status == "SUCCESS" and not any([await quiet(ctx.cloud.servers.find(ident)) for ident in job.server_ids]):
@@ -103,18 +104,6 @@ async def _check_nothing_comes(found: Found, ctx: Context) -> None:
         handle={"launch": found.launch_id},
         check="Give the same command again when its server is there.",
     )
-
-
-async def _launch_job(noted: Record, ctx: Context) -> Job | None:
-    """The job of the launch; None where it has none that ECS knows."""
-    if noted.job_id is None:
-        return None
-    try:
-        return await ctx.cloud.servers.job(noted.job_id)
-    except ApiError as error:
-        if passes(error):
-            raise
-        return None
 
 
 class _Belongings(Value):
