@@ -212,6 +212,7 @@ def test_an_image_that_somebody_makes_after_our_attempt_failed_is_adopted_and_no
     by_hand = region.make_image_by_hand(backup)
     ended = door.create(backup)
     assert (ended.code, ended.told["image_id"], ended.told["adopted"]) == (0, by_hand["id"], "foreign"), ended.told
+    assert ended.told["job_id"] is None, "the job of our own attempt did not make it"
 
 
 def test_an_ordered_attempt_that_made_nothing_is_no_standing_order_for_more(door: Door, region: Region, backup: str) -> None:

@@ -66,6 +66,8 @@ class _Making:
         self.ctx = ctx
         self.place = place
         self.job_id = handle.job_id
+        self.made_by = handle.job_id
+        """The job that made the image, as far as one is known: not that of another attempt."""
         self.image_id = handle.image_id
         self.doubtful = handle.doubtful
         self.refused: Job | None = None
@@ -122,12 +124,13 @@ class _Making:
                 return None
             raise
         if job.status == "FAIL" and self._is_of_another_image(job):
-            self.job_id = None
+            self.job_id = self.made_by = None
             return None
         self.image_id = self.image_id or job.image_id
         if job.status == "FAIL" and job.error_code in ALREADY_USED:
             # The refusal "already used" may come in the job: the image is another attempt's. Look for that one.
-            self.job_id, self.refused, self._refused_at = None, job, self.ctx.clock.now()
+            self.job_id = self.made_by = None
+            self.refused, self._refused_at = job, self.ctx.clock.now()
             return None
         return job
 
@@ -200,7 +203,7 @@ async def await_image(handle: ImageHandle, ctx: Context, *, deadline: datetime |
     return FinishedImage(
         image=image,
         adopted=handle.adopted if not making.refused else True if ours else "foreign",
-        job_id=None if making.refused else handle.job_id,
+        job_id=making.made_by,
         doubtful=making.doubtful or ("marked so by an earlier run" if DOUBTFUL_TAG in image.tags else None),
     )
 

@@ -100,8 +100,7 @@ async def told_left(job: Job, order: LaunchOrder, ctx: Context) -> str:
         left = await left_by_launch(job, order, ctx)
     except CloudError as error:
         return f"What it may have left behind could not be read ({error.message}): look for disks called {order.name}."
-    names = ", ".join(one.words for one in left)
-    return f"Left behind by it, as it seems, and billed until somebody deletes it: {names}." if left else ""
+    return f"Left behind by it, as it seems: {', '.join(one.words for one in left)}." if left else ""
 
 
 async def _await_active(server_id: str, order: LaunchOrder, ctx: Context, deadline: datetime, job_id: str | None) -> Server:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from backup_to_image.errors import ApiError, B2iError, CloudError, JobFailed, Refused, StillRunning
+from backup_to_image.errors import ApiError, B2iError, CloudError, Refused, StillRunning
 from backup_to_image.journal import JournalError, Lease, Record, hold
-from backup_to_image.model import Image, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
+from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
 from backup_to_image.steps.await_launch import await_launch, told_left
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, launch_job, servers_of
@@ -82,8 +82,9 @@ async def _launch_once(
                         await _check_nothing_made(standing.noted, order, ctx, deadline)
             adopted = bool(servers)
             if not servers:
-                if failure := await _failed_before(standing, order, ctx):
-                    ctx.tell(f"{failure.message} {failure.action} Launching anew.")
+                if failed := await _failed_job(standing, ctx):
+                    why, left = f"{failed.error_code}: {failed.fail_reason}", await told_left(failed, order, ctx)
+                    ctx.tell(f"the last launch failed ({why}); launching anew. {left}".strip())
                 job_id = await _launch(image, order, mode, standing, ctx, lease, deadline, another=another)
     with _under_way(standing.mark):
         delivery = await await_launch(
@@ -103,8 +104,8 @@ async def resume_launch(
     delivery = await _resumed(standing, image, order, ctx, deadline)
     if delivery is not None:
         await _note_end(standing, delivery, ctx)
-    elif failure := await _failed_before(standing, order, ctx):
-        raise failure
+    elif job := await _failed_job(standing, ctx):
+        raise job_failed(f"The launch of {order.name}", job, hint=await told_left(job, order, ctx))
     return delivery
 
 
@@ -267,13 +268,11 @@ async def _goes_on(standing: Standing, ctx: Context) -> bool:
     return True
 
 
-async def _failed_before(standing: Standing, order: LaunchOrder, ctx: Context) -> JobFailed | None:
-    """How the launch ended that an earlier run asked for and did not see the end of, if it ended badly; with what it left."""
+async def _failed_job(standing: Standing, ctx: Context) -> Job | None:
+    """The job of the launch that an earlier run asked for, if it has ended badly."""
     noted = standing.noted
     job = await launch_job(noted, ctx) if noted.state == "sent" else None
-    if job is None or job.status != "FAIL":
-        return None
-    return job_failed(f"The launch of {order.name}", job, hint=await told_left(job, order, ctx))
+    return job if job and job.status == "FAIL" else None
 
 
 async def _note_end(standing: Standing, delivery: LaunchDelivery, ctx: Context) -> None:
