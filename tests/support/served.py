@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -23,8 +24,7 @@ class Served:
         self._words = ["--speed", str(speed), "--state", str(folder / "region.sqlite"), "--seed", seed, "--json"]
         self._noise = (folder / "region.err").open("w", encoding="utf-8")
         self._begin(0)
-        # A connection for each request: the region hangs up on idle ones, and dies in some tests.
-        self.http = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._clients = threading.local()
         self._door = f"{self.account['endpoints']['iam']}/_emulator"
         self._tokens: dict[str, str] = {}
 
@@ -33,6 +33,15 @@ class Served:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._noise, text=True)
         assert self.process.stdout is not None
         self.account: dict[str, Any] = json.loads(self.process.stdout.readline())
+
+    @property
+    def http(self) -> httpx.Client:
+        """A client for each thread: in a pool that threads share, one may close the connection that another was just given."""
+        if not hasattr(self._clients, "own"):
+            # A connection for each request: the region hangs up on idle ones, and dies in some tests.
+            self._clients.own = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        own: httpx.Client = self._clients.own
+        return own
 
     def __enter__(self) -> Self:
         return self
