@@ -243,13 +243,15 @@ class Region:
             yield cloud
 
     @asynccontextmanager
-    async def context(self, journal: str = "journal", cloud: str = "shop") -> AsyncGenerator[Context]:
+    async def context(
+        self, journal: str = "journal", cloud: str = "shop", tell: Callable[[str], None] | None = None
+    ) -> AsyncGenerator[Context]:
         """For what two runs do in one process: the steps, connected."""
         entry = yaml.safe_load((self.folder / "clouds.yaml").read_text())["clouds"][cloud]["auth"]
         async with self._connect(Credentials(**entry)) as connected:
             await connected.login()
             settings = Settings(projects=yaml.safe_load((self.folder / "b2i.yaml").read_text())["projects"])
-            yield Context(connected, await Journal.at(self.folder / journal, clock=self.clock).open(), settings)
+            yield Context(connected, await Journal.at(self.folder / journal, clock=self.clock).open(), settings, tell=tell)
 
     @asynccontextmanager
     async def _alive(self) -> AsyncGenerator[None]:
