@@ -18,6 +18,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.pipeline import Log, deliver
 from backup_to_image.steps.share import shared_with
+from backup_to_image.steps.window import place_for
 from tasks.backups import check_backup, validate_backup
 from tasks.cancelled import report_cancelled
 from tasks.images import await_image, share_image, start_image
@@ -61,10 +62,11 @@ async def _make(order: ImageOrder, ctx: Context, *, after_failure: bool) -> Deli
     async with log.step("validate"):
         valid = await validate_backup(order, ctx)
     async with ordered(valid.ordered, ctx, patience=order.timeout) as deadline:
-        async with log.step("create"):
-            handle = await start_image(valid, ctx, deadline, after_failure=after_failure)
-        async with log.step("wait"):
-            finished = await await_image(handle, ctx, deadline)
+        async with place_for(valid, ctx, deadline):
+            async with log.step("create"):
+                handle = await start_image(valid, ctx, deadline, after_failure=after_failure)
+            async with log.step("wait"):
+                finished = await await_image(handle, ctx, deadline)
         shared: tuple[str, ...] = ()
         launched: LaunchDelivery | None = None
         try:

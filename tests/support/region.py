@@ -316,7 +316,10 @@ class Region:
 
     @contextlib.contextmanager
     def killing(self, operation: str, skip: int = 0) -> Iterator[None]:
-        """Whatever runs in here is killed when it is about to send this request; in vain if it never does."""
+        """Whatever runs in here is killed when it is about to send this request; in vain if it never does.
+
+        Of a fleet only the server that sends it dies without a word; the others are called off.
+        """
         left = skip
 
         def kill(asked: Asked) -> None:
@@ -329,7 +332,7 @@ class Region:
         self.watchers.append(kill)
         try:
             yield
-        except Killed:
+        except* Killed:
             pass
         else:
             raise AssertionError(f"{operation} was never sent")

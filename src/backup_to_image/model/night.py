@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Literal
 
 from backup_to_image.model.cloud import Backup, Quota, Server, Value
-from backup_to_image.model.results import ProbeResult
+from backup_to_image.model.results import Phase, ProbeResult
 
-__all__ = ["FleetMember", "NightPlan", "NightReport", "Phase", "ServerNight", "Verified"]
+__all__ = ["FleetMember", "NightOutcome", "NightPlan", "NightReport", "Phase", "ServerNight", "Verified"]
+
+NightOutcome = Literal["made", "adopted", "partly", "still_running", "failed"]
 
 
 class FleetMember(Value):
@@ -48,15 +50,6 @@ class NightPlan(Value):
 
     def with_action(self, *actions: str) -> tuple[FleetMember, ...]:
         return tuple(member for member in self.members if member.action in actions)
-
-
-class Phase(Value):
-    """One stretch of a server's night: what it was doing, or what it waited for."""
-
-    name: Literal["backup", "validate", "place", "create", "wait", "share", "launch", "verify", "retire"]
-    """place: waiting until the cloud has room for one more image task."""
-    began_at: datetime
-    ended_at: datetime
 
 
 class Verified(Value):
@@ -104,7 +97,7 @@ class NightReport(Value):
     night: str
     """The local date on which it began: 2026-11-25."""
     project_id: str
-    outcome: Literal["made", "adopted", "partly", "still_running", "failed"]
+    outcome: NightOutcome
     """failed: more went wrong than the policy allows, and somebody is to be called. adopted: nothing was left to be made."""
     began_at: datetime
     ended_at: datetime

@@ -7,10 +7,23 @@ from typing import Literal
 
 from backup_to_image.model.cloud import Value
 
-__all__ = ["Check", "Delivery", "LaunchDelivery", "Outcome", "ProbeResult", "Report", "StepTime", "Teardown", "Verdict"]
+__all__ = [
+    "Check",
+    "Delivery",
+    "LaunchDelivery",
+    "Outcome",
+    "Phase",
+    "PhaseName",
+    "ProbeResult",
+    "Report",
+    "StepTime",
+    "Teardown",
+    "Verdict",
+]
 
 Verdict = Literal["passed", "refused", "warned", "unknowable"]
 Outcome = Literal["made", "adopted", "refused", "still_running", "failed", "partly"]
+PhaseName = Literal["backup", "validate", "place", "create", "wait", "share", "launch", "verify", "retire"]
 
 
 class Check(Value):
@@ -50,6 +63,15 @@ class Report(Value):
 
     def __add__(self, other: Report) -> Report:
         return Report(subject=self.subject, checks=self.checks + other.checks)
+
+
+class Phase(Value):
+    """One stretch of a server's part in a night: what it was doing, or what it waited for."""
+
+    name: PhaseName
+    """place: waiting until there is room for one more image task."""
+    began_at: datetime
+    ended_at: datetime
 
 
 class StepTime(Value):

@@ -174,7 +174,7 @@ async def await_image(handle: ImageHandle, ctx: Context, *, deadline: datetime |
     deadline = deadline or ctx.deadline(timedelta(hours=2))
     if handle.image_id is None or handle.adopted is False:
         ctx.tell(f"waiting for image {handle.name!r} {until(deadline)}")
-    with ctx.watch.image(handle.backup.id, image_id=handle.image_id, ignore=handle.dead) as place:
+    with ctx.watch.image(handle.backup.id, image_id=handle.image_id, ignore=handle.dead, usual=handle.usual_seconds) as place:
         making = _Making(handle, ctx, place)
         seen, good = await wait(
             making.look,

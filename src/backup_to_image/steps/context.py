@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self
 
 from backup_to_image.clock import Clock
 from backup_to_image.journal import Journal
 from backup_to_image.otc import Cloud
 from backup_to_image.settings import Settings
 from backup_to_image.steps.watcher import Watcher
+
+if TYPE_CHECKING:
+    from backup_to_image.steps.window import Turn
 
 __all__ = ["Context", "minutes"]
 
@@ -35,8 +39,16 @@ class Context:
         self.settings = settings
         self.run_id = run_id
         """The flow run that this is part of, where it is part of one: orders in the journal name it."""
+        self.turn: Turn | None = None
+        """In a fleet: this server's part of it."""
         self._tell = tell
         self.watch = Watcher(cloud, tell=self.tell)
+
+    def for_server(self, turn: Turn, tell: Callable[[str], None] | None) -> Self:
+        """The same for one server of a fleet: all share the cloud, the journal and the watcher."""
+        own = type(self)(self.cloud, self.journal, self.settings, tell=tell, run_id=self.run_id)
+        own.turn, own.watch = turn, self.watch
+        return own
 
     @property
     def clock(self) -> Clock:

@@ -18,6 +18,7 @@ __all__ = ["job_failed", "note_sent", "pause_or_raise", "send", "settle"]
 T = TypeVar("T")
 
 _SEND_AGAIN_AFTER = timedelta(seconds=30)
+_NO_ROOM = "IMG.0060"
 
 
 def _unclear(refusal: ApiError) -> bool:
@@ -50,6 +51,9 @@ async def pause_or_raise(refusal: ApiError, ctx: Context, deadline: datetime) ->
     pause = timedelta(seconds=refusal.retry_after) if refusal.retry_after else _SEND_AGAIN_AFTER
     if refusal.error_class is not ErrorClass.WAIT or ctx.clock.now() + pause > deadline:
         raise refusal
+    if ctx.turn and refusal.cloud_code == _NO_ROOM:
+        await ctx.turn.window.await_room(f"{refusal.code}: {refusal.words}", pause.total_seconds(), deadline)
+        return
     ctx.tell(f"{refusal.code}: {refusal.words}; asking again in {minutes(pause)}, {until(deadline)}")
     await ctx.clock.sleep(pause.total_seconds())
 

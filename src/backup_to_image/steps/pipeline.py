@@ -11,32 +11,36 @@ from datetime import timedelta
 
 from backup_to_image.errors import B2iError, PartlyDone
 from backup_to_image.model import Delivery, ImageOrder, LaunchDelivery, StepTime
+from backup_to_image.model.results import PhaseName
 from backup_to_image.steps.await_image import FinishedImage, await_image
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.findings import look
 from backup_to_image.steps.launch import launch_server
 from backup_to_image.steps.make import start_image
 from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.share import share_image, shared_with
-from backup_to_image.steps.validate import ValidOrder, validate
+from backup_to_image.steps.validate import Look, ValidOrder, validate
+from backup_to_image.steps.window import place_for
 
 __all__ = ["Log", "deliver", "image_from_backup"]
 
 
-async def image_from_backup(order: ImageOrder, ctx: Context, *, after_failure: bool = False) -> Delivery:
+async def image_from_backup(order: ImageOrder, ctx: Context, *, after_failure: bool = False, look: Look = look) -> Delivery:
     """Make one backup into an image, and do with it what the order says.
 
     Run it again at any time: each step first looks for its own result and adopts it. Stop it at any time: what it leaves behind
     is found by the next run. Raises Refused before anything is made, StillRunning with the handle to resume, PartlyDone when the
-    image is there but sharing or launching failed.
+    image is there but sharing or launching failed. `look` is how a fleet finds what is around a backup.
     """
     log = Log(ctx)
     async with log.step("validate"):
-        valid = await validate(order, ctx)
+        valid = await validate(order, ctx, look=look)
     async with ordered(valid.ordered, ctx, patience=order.timeout) as deadline:
-        async with log.step("create"):
-            handle = await start_image(valid, ctx, deadline=deadline, after_failure=after_failure)
-        async with log.step("wait"):
-            finished = await await_image(handle, ctx, deadline=deadline)
+        async with place_for(valid, ctx, deadline):
+            async with log.step("create"):
+                handle = await start_image(valid, ctx, deadline=deadline, after_failure=after_failure)
+            async with log.step("wait"):
+                finished = await await_image(handle, ctx, deadline=deadline)
         shared: tuple[str, ...] = ()
         launched: LaunchDelivery | None = None
         try:
@@ -61,14 +65,17 @@ class Log:
         self.steps: list[StepTime] = []
 
     @asynccontextmanager
-    async def step(self, name: str) -> AsyncGenerator[None]:
+    async def step(self, name: PhaseName) -> AsyncGenerator[None]:
         """Time one step; it is named in the report even if it fails."""
         self.last = name
         begun, requests = self._ctx.clock.now(), self._ctx.cloud.requests
         try:
             yield
         finally:
-            seconds = (self._ctx.clock.now() - begun).total_seconds()
+            ended = self._ctx.clock.now()
+            seconds = (ended - begun).total_seconds()
+            if self._ctx.turn:
+                self._ctx.turn.note(name, begun, ended)
             self.steps.append(StepTime(step=name, seconds=round(seconds, 1), requests=self._ctx.cloud.requests - requests))
 
     @property

@@ -19,8 +19,10 @@ from backup_to_image.waiting import IMAGE, passes, within
 
 __all__ = ["Place", "Watcher"]
 
-_BEAT = timedelta(seconds=3)
-"""Lists are never closer than this: forty young images whose usual time nobody knows would have one read every two seconds."""
+_BEAT, _QUICK_BEAT = timedelta(seconds=3), timedelta(seconds=2)
+"""Lists are never closer than this: forty young images whose usual time nobody knows would have one read every two seconds. Where
+images usually take less than a minute, three seconds would be much of it."""
+_QUICK = 60.0
 _ONE_BY_ONE_FOR = timedelta(minutes=10)
 """How long nobody tries the list again after it was refused: rights may be given meanwhile."""
 _PATIENCE_WITH_LISTS = 3
@@ -39,14 +41,20 @@ class Watcher:
         self._read_at: datetime | None = None
         self._troubles = 0
         self._one_by_one_until: datetime | None = None
+        self._beat = _BEAT
 
     @contextmanager
-    def image(self, backup_id: str, *, image_id: str | None = None, ignore: Sequence[str] = ()) -> Generator[Place]:
+    def image(
+        self, backup_id: str, *, image_id: str | None = None, ignore: Sequence[str] = (), usual: Sequence[float] = ()
+    ) -> Generator[Place]:
         """A place for one wait, to look and to rest at. Whoever leaves, also by an error, disturbs nobody else.
 
-        The image is known by its id, else by its backup; `ignore` names dead ones of earlier attempts.
+        The image is known by its id, else by its backup; `ignore` names dead ones of earlier attempts. `usual` is how long
+        images took before, in seconds.
         """
         place = Place(self, self._cloud, backup_id, image_id, frozenset(ignore))
+        if usual:
+            self._beat = _QUICK_BEAT if min(usual) < _QUICK else _BEAT
         self._places.append(place)
         self._most_at_once = max(self._most_at_once, len(self._places))
         try:
@@ -82,7 +90,7 @@ class Watcher:
 
     def _is_old(self) -> bool:
         """Also when the clock was put back since: what was read in the future says nothing of now."""
-        return self._read_at is not None and not self._read_at <= self._cloud.clock.now() < self._read_at + _BEAT
+        return self._read_at is not None and not self._read_at <= self._cloud.clock.now() < self._read_at + self._beat
 
     def _one_by_one(self) -> bool:
         return self._one_by_one_until is not None and self._cloud.clock.now() < self._one_by_one_until

@@ -1,0 +1,188 @@
+"""`b2i nightly`: a fleet by policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backup_to_image.cli.options import Options, common_options
+
+if TYPE_CHECKING:
+    from backup_to_image.cli.output import Output
+    from backup_to_image.model.night import NightPlan, NightReport, ServerNight
+
+__all__ = ["command"]
+
+BLANK: dict[str, Any] = {
+    "policy": None,
+    "night": None,
+    "outcome": None,
+    "servers": None,
+    "made": [],
+    "adopted": [],
+    "skipped": [],
+    "failed": [],
+    "late": [],
+    "retired": [],
+    "seconds": None,
+    "requests": None,
+    "deadline": None,
+    "notes": [],
+    "plan": None,
+    "error": None,
+}
+
+_EPILOG = """\b
+Examples:
+  b2i nightly policies/nightly-shop.yaml --dry-run     what would happen, server by server; nothing is made
+  b2i nightly policies/nightly-shop.yaml
+  b2i nightly policies/nightly-shop.yaml --json
+
+Run the same command again at any time in the same night: it adopts what is there and makes only what is missing.
+"""
+
+_COLOURS = {"made": "green", "adopted": "green", "skipped": "dim", "partly": "yellow", "late": "yellow", "failed": "red"}
+_ACTIONS = {"make": "green", "adopt": "green", "back_up": "green", "skip": "dim", "refuse": "red"}
+
+
+@click.command("nightly", epilog=_EPILOG)
+@click.argument("policy", type=click.Path(path_type=Path), metavar="POLICY.yaml")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, server by server, and what it needs; make nothing.")
+@common_options
+@click.pass_obj
+def command(options: Options, policy: Path, dry_run: bool) -> int:
+    """Give every server that POLICY.yaml means its full-ECS image of tonight, as many at a time as the cloud takes.
+
+    One server's failure is its own. Exit codes: 0 every server has its image, or was skipped for a reason that the policy allows;
+    3 refused, nothing made; 4 the rest is still running, the same command resumes; 5 some of the fleet failed, or the night
+    failed by the policy's `failed_when`.
+    """
+    from backup_to_image.cli.session import connected, perform
+
+    if options.prefect:
+        raise click.UsageError("A night in Prefect is started by its deployment; leave --prefect out.")
+
+    async def work(output: Output) -> int:
+        from backup_to_image.steps.night import run_night, survey_for
+        from backup_to_image.steps.night_plan import check_members, plan_night
+        from backup_to_image.steps.pipeline import image_from_backup
+        from backup_to_image.steps.policy_file import read_policy
+
+        wanted = read_policy(policy).policy
+        output.blank["policy"] = wanted.name
+        async with connected(options, output, cloud_name=wanted.cloud) as ctx:
+            if dry_run:
+                survey = survey_for(wanted, ctx)
+                plan = await plan_night(wanted, ctx, survey)
+                return _show_plan(await check_members(plan, wanted, ctx, survey), output)
+            detail = output.say if options.verbose else None
+            report = await run_night(wanted, ctx, make=image_from_backup, detail=detail)
+            output.result(night_json(report))
+            _show_report(report, output)
+            return exit_code(report)
+
+    return perform(options, work, blank=BLANK)
+
+
+def exit_code(report: NightReport) -> int:
+    """5 for any failure; 4 where what is missing is still running."""
+    if report.outcome == "failed" or report.with_outcome("failed", "partly"):
+        return 5
+    return 4 if report.with_outcome("late") else 0
+
+
+def night_json(report: NightReport) -> dict[str, Any]:
+    """`nightly --json`: servers by id."""
+
+    def told(one: ServerNight) -> dict[str, Any]:
+        return {
+            "server": one.server_id,
+            "name": one.server_name,
+            "backup_id": one.backup_id,
+            "image_id": one.image_id,
+            "image_name": one.image_name,
+            "code": one.code or None,
+            "reason": one.reason,
+            "action": one.action or None,
+            "doubtful": one.doubtful,
+            "shared_with": list(one.shared_with),
+            "verified": one.verified.model_dump(mode="json") if one.verified else None,
+        }
+
+    return {
+        "policy": report.policy,
+        "night": report.night,
+        "outcome": report.outcome,
+        "servers": len(report.servers),
+        "made": [told(one) for one in report.with_outcome("made")],
+        "adopted": [told(one) for one in report.with_outcome("adopted")],
+        "skipped": [told(one) for one in report.with_outcome("skipped")],
+        "failed": [told(one) for one in report.with_outcome("failed", "partly")],
+        "late": [told(one) for one in report.with_outcome("late")],
+        "retired": list(report.retired),
+        "seconds": round(report.seconds, 1),
+        "requests": report.requests,
+        "deadline": report.deadline.isoformat(),
+        "notes": list(report.notes),
+    }
+
+
+def _show_plan(plan: NightPlan, output: Output) -> int:
+    """Print what a night would do; 0 if it would begin, 3 if not."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    told = plan.model_dump(
+        mode="json", include={"members": {"__all__": {"server_id", "server_name", "action", "reason", "code"}}}
+    )
+    found = {"members": told["members"], "needed": plan.needed, "refusals": list(plan.refusals), "quota": None}
+    if plan.quota:
+        found["quota"] = plan.quota.model_dump() | {"free": plan.quota.free}
+    output.result(
+        {"policy": plan.policy, "outcome": "refused" if plan.refusals else None, "servers": len(plan.members), "plan": found}
+        | {"notes": list(plan.notes)}
+    )
+    table = Table(title=f"What a night of {plan.policy} would do", title_justify="left", show_edge=False, pad_edge=False)
+    for column in ("server", "would", "why, and what to do"):
+        table.add_column(column, overflow="fold")
+    for member in plan.members:
+        words = escape(member.reason) + (f"\n→ {escape(member.advice)}" if member.advice else "")
+        action = member.action.replace("_", " ")
+        table.add_row(escape(member.server_name), f"[{_ACTIONS[member.action]}]{action}[/]", words)
+    if plan.members:
+        output.show(table)
+    quota = plan.quota
+    room = "no limit" if quota and quota.free is None else f"{quota.free} of {quota.limit} are free" if quota else "unknown"
+    output.show(f"Image quota needed: {plan.needed}; {room}.")
+    for note in plan.notes:
+        output.note(note)
+    for refusal in plan.refusals:
+        output.show(f"[bold red]refused[/] {escape(refusal)}")
+    output.show("Nothing was made.")
+    return 3 if plan.refusals else 0
+
+
+def _show_report(report: NightReport, output: Output) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"Night of {report.night}, {report.policy}", title_justify="left", show_edge=False, pad_edge=False)
+    for column in ("server", "outcome", "image", "what was found, and what to do"):
+        table.add_column(column, overflow="fold")
+    for one in sorted(report.servers, key=lambda one: not one.bad):
+        words = escape(" ".join(part for part in (one.code, one.reason) if part)) if one.outcome != "made" else ""
+        words += f"\n→ {escape(one.action)}" if one.action else ""
+        words += f"\ndoubtful: {escape(one.doubtful)}" if one.doubtful else ""
+        image = f"{escape(one.image_name or '')} {one.image_id or ''}".strip()
+        table.add_row(escape(one.server_name), f"[{_COLOURS[one.outcome]}]{one.outcome}[/]", image, words)
+    output.show(table)
+    counts = {outcome: len(report.with_outcome(outcome)) for outcome in _COLOURS}
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    verdict = {
+        "failed": "[bold red]The night failed[/]",
+        "partly": "[yellow]Not all went well[/]",
+        "still_running": "[yellow]Not all is finished[/]",
+    }.get(report.outcome, "[green]All is there[/]")
+    output.show(f"{verdict}: {counted}; {report.seconds:.0f} s, {report.requests} requests.")

@@ -1,0 +1,316 @@
+"""A night over a fleet: every server of a policy has an image of tonight, or the report says why not.
+
+What is done for one server is given as an argument: `steps.pipeline.image_from_backup`, or the same steps as Prefect tasks. Here
+is what a fleet adds: who comes when, how many at a time, that one server's failure is its own, and the night's end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+from backup_to_image.errors import B2iError, JobFailed, PartlyDone, Refused, StillRunning
+from backup_to_image.journal import JournalError, Record
+from backup_to_image.model import Backup, Delivery, ImageOrder
+from backup_to_image.model.night import FleetMember, NightOutcome, NightPlan, NightReport, ServerNight
+from backup_to_image.model.policy import Policy
+from backup_to_image.steps.context import Context, until
+from backup_to_image.steps.last_night import keep_report, last_reports
+from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night
+from backup_to_image.steps.survey import Survey
+from backup_to_image.steps.validate import Look
+from backup_to_image.steps.window import NoPlace, Turn, Window
+
+__all__ = ["MakeImage", "night_of", "run_night"]
+
+log = logging.getLogger(__name__)
+
+NIGHT = "night"
+_NIGHT, _SECONDS = "night", "seconds"
+_SLACK = timedelta(hours=2)
+"""Lists are read back a little further than the oldest backup that a policy takes."""
+_TELL_EVERY = timedelta(seconds=30)
+
+
+class MakeImage(Protocol):
+    """What is done for one server: validate its order, make the image, share it."""
+
+    async def __call__(self, order: ImageOrder, ctx: Context, *, look: Look) -> Delivery: ...
+
+
+def night_of(moment: datetime, policy: Policy) -> date:
+    """The night that a moment belongs to: the local date on which it began."""
+    return moment.astimezone(policy.zone).date()
+
+
+def survey_for(policy: Policy, ctx: Context) -> Survey:
+    """The project's lists, read back as far as a night needs."""
+    return Survey(ctx, since=ctx.clock.now() - policy.backup.newest_within - _SLACK)
+
+
+async def run_night(
+    policy: Policy,
+    ctx: Context,
+    *,
+    make: MakeImage,
+    night: date | None = None,
+    detail: Callable[[str], None] | None = None,
+) -> NightReport:
+    """Give every server of the policy its image, many at a time; the report names each server and what came of it.
+
+    Run it again at any time: what is there is adopted, and only what is missing is made; the same night keeps its deadline. Stop
+    it at any time: what the cloud was asked for is found by the next run. `detail` takes the lines of single servers. Raises
+    Refused where something speaks against the whole night, before anything is made; JournalError.
+    """
+    survey = survey_for(policy, ctx)
+    plan = await plan_night(policy, ctx, survey)
+    go_or_refuse(plan)
+    for note in plan.notes:
+        ctx.tell(f"warning: {note}")
+    night = night or night_of(ctx.clock.now(), policy)
+    began = ctx.clock.now()
+    requests = ctx.cloud.requests
+    async with _kept(policy, night, ctx) as deadline:
+        shift = _Shift(policy, plan, ctx, survey, make, deadline, detail)
+        servers = await shift.work()
+        report = NightReport(
+            policy=policy.name,
+            night=night.isoformat(),
+            project_id=ctx.project_id,
+            outcome=_outcome(servers, policy),
+            began_at=began,
+            ended_at=ctx.clock.now(),
+            deadline=deadline,
+            servers=servers,
+            requests=ctx.cloud.requests - requests,
+            images_at_once=policy.limits.images_at_once,
+            quota=plan.quota,
+            notes=plan.notes,
+        )
+        await keep_report(report, ctx)
+    return report
+
+
+@asynccontextmanager
+async def _kept(policy: Policy, night: date, ctx: Context) -> AsyncGenerator[datetime]:
+    """Keep in the journal that the night is on; yields its deadline, which the same night keeps when it is killed and goes on."""
+    now, patience = ctx.clock.now(), policy.limits.deadline
+    record = Record(
+        kind=NIGHT,
+        project_id=ctx.project_id,
+        name=policy.name,
+        state="open",
+        written_at=now,
+        first_intent_at=now,
+        deadline=now + patience,
+        facts={_NIGHT: night.isoformat(), _SECONDS: patience.total_seconds()},
+    )
+    before = await ctx.journal.read(NIGHT, ctx.project_id, policy.name)
+    deadline = now + patience
+    if before and before.facts == record.facts and before.deadline and now < before.deadline < deadline:
+        deadline = before.deadline
+        record = record.model_copy(update={"deadline": deadline, "first_intent_at": before.first_intent_at})
+        ctx.tell(f"the night of {night} was interrupted; going on {until(deadline)}")
+    await ctx.journal.write(record)
+    yield deadline
+    try:
+        await ctx.journal.forget(record)
+    except JournalError as error:
+        ctx.tell(error.message)
+
+
+@dataclass(frozen=True)
+class _Errand:
+    """One server whose backup is to be an image; `under_way`: the journal says that it was asked for."""
+
+    member: FleetMember
+    backup: Backup
+    under_way: bool = False
+
+    @property
+    def waits_long(self) -> bool:
+        """Whether its backup is still being made, which must keep nobody else from being looked at."""
+        return self.member.action == "make" and self.backup.status != "available"
+
+
+class _Shift:
+    """The servers of one night, at work."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        plan: NightPlan,
+        ctx: Context,
+        survey: Survey,
+        make: MakeImage,
+        deadline: datetime,
+        detail: Callable[[str], None] | None,
+    ) -> None:
+        self.policy = policy
+        self.plan = plan
+        self.ctx = ctx
+        self.survey = survey
+        self.make = make
+        self.deadline = deadline
+        self.detail = detail
+        self.window = Window(policy.limits.images_at_once, ctx.clock, tell=ctx.tell)
+        self.done: dict[str, ServerNight] = {}
+        self._told_at = ctx.clock.now()
+
+    async def work(self) -> tuple[ServerNight, ...]:
+        """Every server, each on its own; in the plan's order."""
+        for member in self.plan.with_action("skip", "refuse"):
+            self._is_done(_without(member))
+        errands = await self._errands()
+        self.ctx.tell(
+            f"{self.policy.name}: {len(self.plan.members)} servers, {len(errands)} to look after, "
+            f"{self.policy.limits.images_at_once} images at a time, {until(self.deadline)}"
+        )
+        async with asyncio.TaskGroup() as group:
+            for errand in errands:
+                group.create_task(self._serve(errand), name=errand.member.server_name)
+        return tuple(self.done[member.server_id] for member in self.plan.members)
+
+    async def _errands(self) -> list[_Errand]:
+        """First what is there or on its way, then what failed last night, then the oldest backups."""
+        failed = {
+            one.server_id
+            for report in await last_reports(self.ctx)
+            if report.policy == self.policy.name
+            for one in report.servers
+            if one.bad
+        }
+        found = [
+            _Errand(member, member.backup, await self._was_asked_for(member.backup))
+            for member in self.plan.with_action("adopt", "make")
+            if member.backup is not None
+        ]
+
+        def when(errand: _Errand) -> tuple[bool, bool, datetime, str]:
+            later = errand.member.action == "make" and not errand.under_way
+            ident = errand.member.server_id
+            return later, ident not in failed, errand.backup.created_at or self.deadline, ident
+
+        return sorted(found, key=when)
+
+    async def _was_asked_for(self, backup: Backup) -> bool:
+        noted = await self.ctx.journal.read("image", self.ctx.project_id, backup.id)
+        return noted is not None and noted.state in {"intent", "sent"}
+
+    async def _serve(self, errand: _Errand) -> None:
+        """One server's part, from its turn to its end; whatever goes wrong stays with it."""
+        member = errand.member
+        async with self.window.turn(ahead=not errand.waits_long, under_way=errand.under_way) as turn:
+            try:
+                told = _delivered(member, await self._made(errand, turn))
+            except B2iError as error:
+                told = _failed(member, error)
+            except Exception as error:  # the others go on; our own mistake is told like any other
+                log.debug("unexpected", exc_info=error)
+                mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
+                told = _failed(member, mistake)
+        self._is_done(told.model_copy(update={"phases": tuple(turn.phases)}))
+
+    async def _made(self, errand: _Errand, turn: Turn) -> Delivery:
+        left = self.deadline - self.ctx.clock.now()
+        if left <= timedelta(0):
+            raise NoPlace(self.deadline)
+        order = image_order(self.policy, errand.backup, timeout=left)
+        return await self.make(order, self.ctx.for_server(turn, self._lines_of(errand.member)), look=self.survey.look)
+
+    def _lines_of(self, member: FleetMember) -> Callable[[str], None]:
+        def tell(line: str) -> None:
+            if line.startswith("warning:"):
+                self.ctx.tell(f"warning: {member.server_name}: {line.removeprefix('warning:').strip()}")
+            elif self.detail:
+                self.detail(f"{member.server_name}: {line}")
+
+        return tell
+
+    def _is_done(self, one: ServerNight) -> None:
+        self.done[one.server_id] = one
+        if one.bad:
+            self.ctx.tell(f"{one.server_name} {one.outcome}: {one.reason}" + (f" {one.action}" if one.action else ""))
+        now, left = self.ctx.clock.now(), len(self.plan.members) - len(self.done)
+        if now < self._told_at + _TELL_EVERY and left:
+            return
+        self._told_at = now
+        counted = Counter(told.outcome for told in self.done.values())
+        words = ", ".join(f"{counted[outcome]} {outcome}" for outcome in _WORDS if counted[outcome])
+        going_on = f"; {self.window.at_work} images at work, {left} servers to go, {until(self.deadline)}" if left else ""
+        self.ctx.tell(f"{self.policy.name}: {words}{going_on}")
+
+
+_WORDS = ("made", "adopted", "skipped", "partly", "late", "failed")
+
+
+def _without(member: FleetMember) -> ServerNight:
+    return ServerNight(
+        server_id=member.server_id,
+        server_name=member.server_name,
+        outcome="skipped" if member.action == "skip" else "failed",
+        reason=member.reason,
+        code=member.code or ("" if member.action == "skip" else "b2i.refused"),
+        action=member.advice,
+        backup_id=member.backup.id if member.backup else None,
+        backup_created_at=member.backup.created_at if member.backup else None,
+    )
+
+
+def _delivered(member: FleetMember, delivery: Delivery) -> ServerNight:
+    return ServerNight(
+        server_id=member.server_id,
+        server_name=member.server_name,
+        outcome="made" if delivery.outcome == "made" else "adopted" if delivery.outcome == "adopted" else "partly",
+        reason=member.reason,
+        backup_id=delivery.backup_id,
+        backup_created_at=delivery.backup_created_at,
+        image_id=delivery.image_id,
+        image_name=delivery.image_name,
+        doubtful=delivery.doubtful,
+        shared_with=delivery.shared_with,
+    )
+
+
+def _failed(member: FleetMember, error: B2iError) -> ServerNight:
+    """The cloud's code and words, and what to do; with the image where there is one already."""
+    there = _delivered(member, error.delivery) if isinstance(error, PartlyDone) else _without(member)
+    backup = member.backup
+    return there.model_copy(
+        update={
+            "outcome": "partly" if isinstance(error, PartlyDone) else "late" if isinstance(error, StillRunning) else "failed",
+            "reason": error.message,
+            "code": _code(error),
+            "action": error.action,
+            "backup_id": backup.id if backup else there.backup_id,
+            "image_id": there.image_id or error.handle.get("image"),
+        }
+    )
+
+
+def _code(error: B2iError) -> str:
+    """The cloud's own where there is one: of a refusal, the first that the cloud would give."""
+    if isinstance(error, Refused):
+        return next((check.code for check in error.report.refusals if check.code), error.code)
+    if isinstance(error, JobFailed) and error.cloud_code:
+        return error.cloud_code
+    return error.code
+
+
+def _outcome(servers: tuple[ServerNight, ...], policy: Policy) -> NightOutcome:
+    counted = Counter(one.outcome for one in servers)
+    bad = sum(one.bad for one in servers)
+    there = counted["made"] + counted["adopted"] + counted["partly"]
+    if bad > policy.failed_when.more_than.of(len(servers)) or not (there or counted["late"]):
+        return "failed"
+    if counted["failed"] or counted["partly"]:
+        return "partly"
+    if counted["late"]:
+        return "still_running"
+    return "made" if counted["made"] else "adopted"

@@ -1,0 +1,143 @@
+"""What a night is going to do, server by server, and what speaks against the whole of it: before anything is made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+from backup_to_image.errors import CloudError, Refused, UsageError
+from backup_to_image.model import Backup, Check, ImageOrder, Report
+from backup_to_image.model.night import FleetMember, NightPlan
+from backup_to_image.model.policy import Policy
+from backup_to_image.steps import recipients
+from backup_to_image.steps.checks import order_checks
+from backup_to_image.steps.choose import choose_members, choose_servers
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.names import image_name
+from backup_to_image.steps.survey import Survey
+from backup_to_image.steps.validate import check_order
+
+__all__ = ["check_members", "go_or_refuse", "image_order", "plan_night"]
+
+_AT_ONCE = 8
+
+_NEEDED = ("servers", "vaults", "backups", "images")
+"""Lists without which nobody knows what a policy means."""
+
+
+async def plan_night(policy: Policy, ctx: Context, survey: Survey) -> NightPlan:
+    """Decide for each server of the policy, from a few lists. Makes nothing and may be repeated.
+
+    What speaks against the night is in `refusals`, not raised: a list that cannot be read, a server or vault that does not exist,
+    recipients, tags or names that the cloud would not take, a quota that is too small.
+    """
+    servers, vaults = await survey.servers(), await survey.vaults()
+    backups, images, quota = await survey.backups(), await survey.images(), await survey.quota()
+    unread = survey.unread()
+    refusals = [f"the list of {what} cannot be read: {unread[what]}" for what in _NEEDED if what in unread]
+    chosen = choose_servers(policy.servers, servers, vaults)
+    members = choose_members(policy, chosen.servers, backups, images, vaults, now=ctx.clock.now())
+    if not refusals:
+        refusals += chosen.mistakes
+        if not members and not chosen.mistakes:
+            refusals.append("no server fits `servers`, so the night would do nothing; correct it, or switch the policy off")
+    refusals += _against_every_order(policy, members, ctx)
+    needed = sum(member.action in {"make", "back_up"} for member in members)
+    notes = [f"the image quota cannot be read: {unread['image quota']}"] if "image quota" in unread else []
+    if quota and quota.free is not None and needed > quota.free:
+        refusals.append(
+            f"{needed} images would be made, and the quota of {quota.limit} leaves room for {quota.free}; "
+            f"ask for a quota of at least {quota.used + needed}, or let `b2i retention` make room"
+        )
+    return NightPlan(
+        policy=policy.name, members=members, quota=quota, needed=needed, refusals=tuple(refusals), notes=tuple(notes)
+    )
+
+
+async def check_members(plan: NightPlan, policy: Policy, ctx: Context, survey: Survey) -> NightPlan:
+    """The plan, with every server whose image would be made looked at by every rule: what the night would refuse, told before.
+
+    One request for each of them. Makes nothing.
+    """
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def checked(member: FleetMember) -> FleetMember:
+        if member.action != "make" or member.backup is None or member.backup.status != "available":
+            return member
+        async with gate:
+            try:
+                report, _, _ = await check_order(image_order(policy, member.backup), ctx, look=survey.look)
+            except CloudError as error:
+                return member.model_copy(update={"action": "refuse", "reason": error.message, "code": error.code})
+        if report.ok:
+            return member
+        refused = report.refusals
+        words = {
+            "reason": "; ".join(check.why for check in refused),
+            "code": next((check.code for check in refused if check.code), ""),
+            "advice": " ".join(dict.fromkeys(check.action for check in refused if check.action)),
+        }
+        return member.model_copy(update={"action": "refuse"} | words)
+
+    members = tuple(await asyncio.gather(*(checked(member) for member in plan.members)))
+    return plan.model_copy(update={"members": members})
+
+
+def image_order(policy: Policy, backup: Backup, *, timeout: timedelta | None = None) -> ImageOrder:
+    """What the policy orders for one server; without a time limit, for looking alone."""
+    left = timeout or policy.limits.deadline
+    return ImageOrder(
+        backup_id=backup.id,
+        name=policy.image.name,
+        description=policy.image.description,
+        tags=policy.image.tags,
+        share_with=policy.share_with,
+        timeout=left,
+        wait_backup=min(policy.backup.wait, left),
+        policy=policy.name,
+    )
+
+
+def go_or_refuse(plan: NightPlan) -> None:
+    """Raises Refused with every reason at once where something speaks against the night."""
+    if plan.refusals:
+        checks = [_refusal(words) for words in plan.refusals]
+        raise Refused(Report(subject=f"policy {plan.policy}", checks=tuple(checks)))
+
+
+def _refusal(words: str) -> Check:
+    why, _, action = words.partition("; ")
+    return Check(rule="policy", verdict="refused", why=why, action=f"{action[:1].upper()}{action[1:]}." if action else "")
+
+
+def _against_every_order(policy: Policy, members: tuple[FleetMember, ...], ctx: Context) -> Iterator[str]:
+    """What is wrong with every order of the policy alike is told once, and not as a thousand failures."""
+    sample = next((member.backup for member in members if member.backup), None)
+    name: str | None = None
+    try:
+        name = image_name(policy.image.name, sample or _made_now(ctx))
+    except UsageError as error:
+        yield f"image.{error.message.rstrip('.')}"
+    order = ImageOrder(
+        backup_id=sample.id if sample else "", name=name, description=policy.image.description, tags=policy.image.tags
+    )
+    checks = [*order_checks(order, name), *recipients.resolve(policy.share_with, ctx.project_id, ctx.settings).checks]
+    for check in checks:
+        if check.verdict == "refused":
+            yield f"{check.rule}: {check.why}" + (f"; {check.action.rstrip('.')}" if check.action else "")
+
+
+def _made_now(ctx: Context) -> Backup:
+    """What a name is filled in with where the night makes its backups itself."""
+    nothing = "00000000-0000-0000-0000-000000000000"
+    return Backup(
+        id=nothing,
+        name="backup",
+        status="available",
+        kind="server",
+        resource_id=nothing,
+        resource_name="server",
+        project_id=ctx.project_id,
+        created_at=ctx.clock.now(),
+    )

@@ -1,0 +1,175 @@
+"""How many images a fleet has made at a time, and whose turn it is.
+
+The cloud works on some forty image tasks at a time, other people's among them, and refuses one more with IMG.0060 (BEHAVIOUR.md
+13). So a server waits for a free place before its image is asked for, and lets the next one in as soon as its own is Normal:
+sharing, launching and verifying take no place. Where the cloud refuses all the same, somebody else has tasks at work: the window
+shrinks to what it took, and grows again by one with each image that ends once nothing has been refused for a while.
+
+Only a few servers are looked at ahead of a free place, so that what was found is fresh when the image is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from backup_to_image.errors import B2iError
+from backup_to_image.model.results import Phase, PhaseName
+from backup_to_image.waiting import IMAGE, within
+
+if TYPE_CHECKING:
+    from backup_to_image.clock import Clock
+    from backup_to_image.steps.context import Context
+    from backup_to_image.steps.validate import ValidOrder
+
+__all__ = ["NoPlace", "Turn", "Window", "place_for"]
+
+_AHEAD = 8
+"""Servers that may be looked at before there is a place for them."""
+_CALM = timedelta(seconds=60)
+"""So long after a refusal the window begins to grow again."""
+
+
+class NoPlace(B2iError):
+    """The night ended before the cloud had room; nothing was asked for."""
+
+    code = "b2i.no-place"
+
+    def __init__(self, deadline: datetime) -> None:
+        super().__init__(
+            f"Until {deadline:%H:%M:%S} UTC it was not its turn: too much was to be made for the time. Nothing was made.",
+            action="The same command makes it. Give the night more time (`limits.deadline`), or see who else has images made.",
+            retryable=True,
+        )
+
+
+class Window:
+    """The places of one fleet: `size` of them just now, `at_work` of them taken."""
+
+    def __init__(self, most: int, clock: Clock, *, tell: Callable[[str], None] = lambda _: None) -> None:
+        self.most = self.size = most
+        self.at_work = 0
+        self.clock = clock
+        self._tell = tell
+        self._ahead = asyncio.Semaphore(_AHEAD)
+        self._waiting: deque[asyncio.Event] = deque()
+        self._refused: deque[asyncio.Event] = deque()
+        self._refused_at: datetime | None = None
+
+    @asynccontextmanager
+    async def turn(self, *, ahead: bool = True, under_way: bool = False) -> AsyncGenerator[Turn]:
+        """One server's part of the night, from when it may be looked at; turns begin in the order in which they are asked for.
+
+        Without `ahead` it begins at once, for what has to wait long for other reasons. `under_way`: its image is being made.
+        """
+        if not ahead:
+            yield Turn(self, under_way=under_way)
+            return
+        await self._ahead.acquire()
+        turn = Turn(self, under_way=under_way, done_looking=self._ahead.release)
+        try:
+            yield turn
+        finally:
+            turn.is_looked_at()
+
+    @asynccontextmanager
+    async def place(self, *, waits: bool, deadline: datetime) -> AsyncGenerator[None]:
+        """Hold a place. Raises NoPlace where none gets free by the deadline."""
+        if not waits:
+            self.at_work += 1  # the cloud works on it already
+        else:
+            await self._take(deadline)
+        try:
+            yield
+        finally:
+            self._give_back()
+
+    async def await_room(self, words: str, pause: float, deadline: datetime) -> None:
+        """The cloud has no room for one more: come back when an image of ours has ended, or after so many seconds.
+
+        Whoever is refused keeps its place, and only the first of several asks again without news.
+        """
+        me = asyncio.Event()
+        self._refused.append(me)
+        self._refused_at = self.clock.now()
+        taken = max(1, self.at_work - len(self._refused))
+        if taken < self.size:
+            self.size = taken
+            self._tell(f"{words}: {self.size} of our images at a time for now, more when there is room")
+        try:
+            while not me.is_set() and (left := (deadline - self.clock.now()).total_seconds()) > 0:
+                await within(self.clock, min(pause, left), me.wait())
+                if self._refused[0] is me:
+                    return
+        finally:
+            self._refused.remove(me)
+
+    async def _take(self, deadline: datetime) -> None:
+        if self.at_work < self.size and not self._waiting:
+            self.at_work += 1
+            return
+        mine = asyncio.Event()
+        self._waiting.append(mine)
+        try:
+            await within(self.clock, max(0.0, (deadline - self.clock.now()).total_seconds()), mine.wait())
+        except BaseException:
+            if mine.is_set():
+                self._give_back()  # it was handed over while we were called away
+            raise
+        finally:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+        if not mine.is_set():
+            raise NoPlace(deadline)
+
+    def _give_back(self) -> None:
+        self.at_work -= 1
+        if self._refused:
+            self._refused[0].set()
+        elif self.size < self.most and self._refused_at and self.clock.now() >= self._refused_at + _CALM:
+            self.size += 1
+        while self._waiting and self.at_work < self.size:
+            self.at_work += 1
+            self._waiting.popleft().set()
+
+
+class Turn:
+    """One server's part of the night: its place in the window, and what it did when."""
+
+    def __init__(self, window: Window, *, under_way: bool, done_looking: Callable[[], None] | None = None) -> None:
+        self.window = window
+        self.under_way = under_way
+        self.phases: list[Phase] = []
+        self._done_looking = done_looking
+
+    def is_looked_at(self) -> None:
+        """Let the next server be looked at; a second time it does nothing."""
+        release, self._done_looking = self._done_looking, None
+        if release:
+            release()
+
+    def note(self, name: PhaseName, began_at: datetime, ended_at: datetime) -> None:
+        """A stretch of this server's night, for the report's picture."""
+        self.phases.append(Phase(name=name, began_at=began_at, ended_at=ended_at))
+
+    @asynccontextmanager
+    async def place(self, *, waits: bool, deadline: datetime) -> AsyncGenerator[None]:
+        """Hold a place while the image is made. Raises NoPlace."""
+        clock = self.window.clock
+        began = clock.now()
+        async with self.window.place(waits=waits, deadline=deadline):
+            self.note("place", began, clock.now())
+            self.is_looked_at()
+            yield
+
+
+def place_for(valid: ValidOrder, ctx: Context, deadline: datetime) -> AbstractAsyncContextManager[None]:
+    """A place in the fleet's window for an image that is to be made; a single order, and an image that is there, need none."""
+    image = valid.findings.image
+    if ctx.turn is None or (image is not None and image.status not in IMAGE.pending):
+        return nullcontext()
+    return ctx.turn.place(waits=image is None and not ctx.turn.under_way, deadline=deadline)

@@ -1,0 +1,261 @@
+"""A night over a fleet, through `b2i nightly`: every server has its image in the morning, or the report says why not."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.region import Ended, Region
+
+SHOP = {"tags": {"backup-to-image": "yes"}}
+
+
+def write_policy(region: Region, **keys: Any) -> str:
+    told: dict[str, Any] = {"name": "nightly-shop", "servers": SHOP} | keys
+    (region.folder / "policy.yaml").write_text(yaml.safe_dump(told))
+    return "policy.yaml"
+
+
+def night(region: Region, *words: str, **keys: Any) -> Ended:
+    return region.b2i("nightly", write_policy(region, **keys), *words)
+
+
+def servers(told: dict[str, Any], outcome: str) -> set[str]:
+    return {one["name"] for one in told[outcome]}
+
+
+def asked_for(region: Region) -> Counter[str]:
+    """How often an image of each backup was asked for and granted."""
+    return Counter(asked.body["backup_id"] for asked in region.sent("createWholeImage") if asked.status == 200)
+
+
+def at_work(region: Region) -> list[int]:
+    """How many images were being made whenever one was asked for; grows while the night runs."""
+    counts: list[int] = []
+
+    def count(asked: Any) -> None:
+        if asked.operation == "createWholeImage":
+            counts.append(sum(image["status"] in {"queued", "saving"} for image in region.things("image")))
+
+    region.answered.append(count)
+    return counts
+
+
+def test_every_server_of_the_policy_has_its_image_shared_and_marked(region: Region) -> None:
+    ended = night(region, share_with=["dr"], image={"tags": {"team": "shop"}})
+    told = ended.told
+    assert (ended.code, told["outcome"], told["servers"]) == (0, "made", 17)
+    assert len(told["made"]) == 17
+    assert not any(told[key] for key in ("adopted", "skipped", "failed", "late", "error"))
+    for one in told["made"]:
+        (image,) = region.images_of(one["backup_id"])
+        assert (image["id"], image["status"]) == (one["image_id"], "active")
+        tags = image["tags"]
+        assert (tags["b2i-source"], tags["b2i-policy"], tags["team"]) == (one["server"], "nightly-shop", "shop")
+        assert one["shared_with"] == [region.account["second_project"]]
+
+
+def test_the_newest_backup_that_is_young_enough_is_taken(region: Region) -> None:
+    told = night(region, servers={"names": ["shop-web-01"]}).told
+    (one,) = told["made"]
+    newest = max(
+        (
+            backup
+            for backup in region.things("backup")
+            if backup["resource_id"] == one["server"] and backup["status"] == "available"
+        ),
+        key=lambda backup: backup["created_at"],
+    )
+    assert one["backup_id"] == newest["id"]
+
+
+def test_no_more_images_are_made_at_a_time_than_the_policy_allows(region: Region) -> None:
+    counts = at_work(region)
+    assert night(region, limits={"images_at_once": 3}).code == 0
+    assert max(counts) == 3
+    assert len(counts) == 17
+
+
+def test_the_same_night_again_adopts_everything_and_makes_nothing(region: Region) -> None:
+    night(region)
+    region.forget()
+    ended = night(region)
+    assert (ended.code, ended.told["outcome"], len(ended.told["adopted"])) == (0, "adopted", 17)
+    assert region.writes == []
+
+
+def test_a_night_that_was_killed_is_gone_on_with_and_nothing_is_asked_for_twice(region: Region) -> None:
+    policy = write_policy(region, limits={"images_at_once": 4, "deadline": "3h"})
+    with region.killing("createWholeImage", skip=9):
+        region.b2i("nightly", policy)
+    region.clock.advance(90)
+    ended = region.b2i("nightly", policy)
+    assert (ended.code, ended.told["servers"]) == (0, 17)
+    assert len(ended.told["adopted"]) >= 9
+    assert set(asked_for(region).values()) == {1}
+    assert len(asked_for(region)) == 17
+
+
+def test_the_same_night_keeps_its_deadline_when_it_is_killed_and_another_night_has_its_own(region: Region) -> None:
+    policy = write_policy(region, limits={"deadline": "2h"})
+    began = region.clock.now()
+    with region.killing("createWholeImage", skip=3):
+        region.b2i("nightly", policy)
+    region.clock.advance(600)
+    told = region.b2i("nightly", policy).told
+    assert (region.clock.now() - began).total_seconds() > 600
+    first = told["deadline"]
+    assert region.b2i("nightly", policy).told["deadline"] > first, "a night that has ended does not bind the next"
+
+
+def test_one_servers_failure_is_its_own_and_is_told_with_the_clouds_words(region: Region) -> None:
+    ended = night(region, servers={"names": ["shop-*"], "exclude": ["*-scratch", "shop-payment-*"]}, failed_when={"more_than": 2})
+    told = ended.told
+    assert (ended.code, told["outcome"]) == (5, "partly")
+    (failed,) = told["failed"]
+    assert (failed["name"], failed["code"]) == ("shop-legacy-01", "IMG.0195")
+    assert failed["reason"]
+    assert failed["action"]
+    assert len(told["made"]) == told["servers"] - 1
+
+
+def test_a_night_counts_as_failed_when_more_went_wrong_than_the_policy_allows(region: Region) -> None:
+    ended = night(region, servers={"names": ["shop-legacy-01", "shop-web-0?"]}, failed_when={"more_than": 0})
+    assert (ended.code, ended.told["outcome"]) == (5, "failed")
+
+
+def test_a_server_without_a_young_backup_is_skipped_with_the_reason(region: Region) -> None:
+    ended = night(region, servers={"names": ["shop-web-0?", "office-vpn-01"]})
+    assert (ended.code, ended.told["outcome"], len(ended.told["made"])) == (0, "made", 4)
+    (skipped,) = ended.told["skipped"]
+    assert (skipped["name"], skipped["image_id"]) == ("office-vpn-01", None)
+    assert "no backup" in skipped["reason"]
+
+
+def test_a_night_in_which_no_server_has_an_image_is_never_green(region: Region) -> None:
+    ended = night(region, backup={"newest_within": "1m"}, servers={"names": ["shop-web-0?"]})
+    assert (ended.code, ended.told["outcome"], len(ended.told["skipped"])) == (5, "failed", 4)
+
+
+def test_a_backup_that_is_still_being_made_is_waited_for_and_holds_up_nobody(region: Region) -> None:
+    told = night(region, limits={"images_at_once": 1}).told
+    assert "shop-app-02" in servers(told, "made")
+    first = [asked.body["backup_id"] for asked in region.sent("createWholeImage")]
+    late = next(one["backup_id"] for one in told["made"] if one["name"] == "shop-app-02")
+    assert first.index(late) > 0
+
+
+def test_where_the_cloud_has_no_room_the_window_shrinks_and_grows_again(region: Region) -> None:
+    region.arm("img-0060", times=6)
+    ended = night(region, limits={"images_at_once": 8})
+    assert (ended.code, len(ended.told["made"])) == (0, 17)
+    assert "IMG.0060" in ended.err
+    assert set(asked_for(region).values()) == {1}
+
+
+def test_the_cloud_that_refuses_every_image_task_ends_the_night_at_its_deadline_and_not_before(region: Region) -> None:
+    region.arm("img-0060", times=None)
+    began = region.clock.now()
+    ended = night(region, limits={"deadline": "30m"}, servers={"names": ["shop-web-0?"]})
+    assert (ended.code, ended.told["outcome"], len(ended.told["failed"])) == (5, "failed", 4)
+    assert {one["code"] for one in ended.told["failed"]} <= {"IMG.0060", "b2i.no-place"}
+    assert 1700 < (region.clock.now() - began).total_seconds() < 2000
+    # One of them asks again every half minute, not each of them.
+    assert len(region.sent("createWholeImage")) < 80
+
+
+def test_at_the_deadline_what_is_under_way_is_late_and_what_was_never_asked_for_has_failed(region: Region) -> None:
+    region.arm("job-stuck", times=None)
+    ended = night(region, limits={"deadline": "20m", "images_at_once": 2}, servers={"names": ["shop-web-0?"]})
+    told = ended.told
+    assert (ended.code, told["outcome"]) == (5, "failed")
+    assert (len(told["late"]), len(told["failed"])) == (2, 2)
+    assert {one["code"] for one in told["failed"]} == {"b2i.no-place"}
+    assert len(asked_for(region)) == 2
+
+
+def test_what_is_only_late_ends_with_still_running_and_the_reconciler_finishes_it(region: Region) -> None:
+    keys: dict[str, Any] = {"limits": {"deadline": "1m"}, "servers": {"names": ["shop-web-0?"]}, "failed_when": {"more_than": 10}}
+    ended = night(region, **keys)
+    assert (ended.code, ended.told["outcome"], len(ended.told["late"])) == (4, "still_running", 4)
+    region.clock.advance(3600)
+    assert {order["outcome"] for order in region.b2i("reconcile").told["orders"]} == {"finished"}
+    again = night(region, **keys)
+    assert (again.code, len(again.told["adopted"])) == (0, 4)
+
+
+# -- before anything is made --------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_for_every_server_what_would_happen_and_makes_nothing(region: Region) -> None:
+    region.make_image_by_hand(region.account["backups"]["available"][2])
+    names = ["shop-db-0?", "shop-legacy-01", "shop-payment-01", "office-vpn-01"]
+    ended = night(region, "--dry-run", servers={"names": names}, share_with=["dr"])
+    plan = ended.told["plan"]
+    assert (ended.code, region.writes) == (0, [])
+    told = {one["server_name"]: one for one in plan["members"]}
+    assert set(told) == {"shop-db-01", "shop-db-02", "shop-legacy-01", "shop-payment-01", "office-vpn-01"}
+    assert told["shop-payment-01"]["action"] == "refuse"
+    assert "encrypted" in told["shop-payment-01"]["reason"]
+    assert told["office-vpn-01"]["action"] == "skip"
+    assert told["shop-db-02"]["action"] == "make"
+    assert all(one["reason"] for one in told.values())
+    assert plan["needed"] > 0
+    assert plan["quota"]["free"] > 0
+
+
+def test_a_quota_that_is_too_small_refuses_the_night_with_the_number_to_ask_for(region: Region) -> None:
+    used = night(region, "--dry-run").told["plan"]["quota"]["used"]
+    region.change("quota", region.emulator.cloud.get("quota", region.account["project_id"]) or {}, images=used + 5)
+    region.forget()
+    ended = night(region)
+    assert (ended.code, ended.told["outcome"], region.writes) == (3, "refused", [])
+    assert f"at least {used + 17}" in ended.error["action"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"servers": {"names": ["nobody-*"]}}, "no server fits"),
+        ({"servers": {"vaults": ["no-such-vault"]}}, "no-such-vault"),
+        ({"share_with": ["nobody"]}, "'nobody'"),
+        ({"image": {"name": "{colour}"}}, "placeholder"),
+        ({"image": {"tags": dict.fromkeys("abcdef", "x")}}, "6 tags"),
+        ({"image": {"description": "<b>"}}, "line break"),
+    ],
+)
+def test_what_the_policy_itself_gets_wrong_is_told_once_and_nothing_is_made(
+    region: Region, keys: dict[str, Any], words: str
+) -> None:
+    ended = night(region, **keys)
+    assert (ended.code, ended.told["outcome"], region.writes) == (3, "refused", [])
+    assert words in ended.error["message"]
+    assert len(ended.refusals) == 1
+
+
+def test_a_list_that_cannot_be_read_refuses_the_night_rather_than_guess(region: Region) -> None:
+    region.arm("error-500", operation=["listBackups"], times=None)
+    ended = night(region)
+    assert (ended.code, region.writes) == (3, [])
+    assert "the list of backups cannot be read" in ended.error["message"]
+
+
+def test_mistakes_of_the_policy_file_are_told_by_line_before_anything_is_asked(region: Region) -> None:
+    (region.folder / "policy.yaml").write_text(
+        "name: nightly\nservers: {names: [x]}\ncolour: red\nlimits: {images_at_once: 99}\n"
+    )
+    ended = region.b2i("nightly", "policy.yaml")
+    assert (ended.code, region.asked) == (2, [])
+    assert "policy.yaml:3: colour" in ended.error["message"]
+    assert "policy.yaml:4: limits.images_at_once" in ended.error["message"]
+
+
+# -- what it costs ------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_costs_no_more_than_five_requests(region: Region) -> None:
+    ended = night(region, servers={"names": ["shop-*", "office-*"], "exclude": ["shop-app-02", "*-scratch"]})
+    made = len(ended.told["made"])
+    assert made > 20
+    assert len(region.asked) / made <= 5, Counter(asked.operation for asked in region.asked)
