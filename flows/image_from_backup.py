@@ -15,9 +15,11 @@ from backup_to_image.errors import B2iError, PartlyDone
 from backup_to_image.form import OrderForm
 from backup_to_image.model import Delivery, ImageOrder, LaunchDelivery
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.findings import look
 from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.pipeline import Log, deliver
 from backup_to_image.steps.share import shared_with
+from backup_to_image.steps.validate import Look
 from backup_to_image.steps.window import place_for
 from tasks.backups import check_backup, validate_backup
 from tasks.cancelled import report_cancelled
@@ -26,7 +28,7 @@ from tasks.policy import check_starts
 from tasks.report import checked, delivered, failed
 from tasks.servers import launch_server
 
-__all__ = ["image_from_backup"]
+__all__ = ["image_from_backup", "make_image"]
 
 
 @flow(
@@ -52,15 +54,16 @@ async def image_from_backup(order: OrderForm, project: OtcProject) -> State[Any]
             wanted = order.order(ctx.settings)
             if order.dry_run:
                 return await checked(await check_backup(wanted, ctx))
-            return await delivered(await _make(wanted, ctx, after_failure=order.after_failure))
+            return await delivered(await make_image(wanted, ctx, after_failure=order.after_failure))
     except B2iError as error:
         return await failed(error, order.backup_id)
 
 
-async def _make(order: ImageOrder, ctx: Context, *, after_failure: bool) -> Delivery:
+async def make_image(order: ImageOrder, ctx: Context, *, after_failure: bool = False, look: Look = look) -> Delivery:
+    """The five steps, each a task of its own; a night does them for each of its servers."""
     log = Log(ctx)
     async with log.step("validate"):
-        valid = await validate_backup(order, ctx)
+        valid = await validate_backup(order, ctx, look)
     async with ordered(valid.ordered, ctx, patience=order.timeout) as deadline:
         async with place_for(valid, ctx, deadline):
             async with log.step("create"):

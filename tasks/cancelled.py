@@ -55,3 +55,7 @@ async def look_behind(form: OrderForm, project: OtcProject, *, run_id: str) -> L
     except (B2iError, TimeoutError) as error:
         unread["the cloud"] = error.message if isinstance(error, B2iError) else f"no answer within {_PATIENCE:.0f} s"
     return Leftovers(things=(Leftover(kind="backup", id=form.backup_id),), seen_at=datetime.now(UTC), unread=unread)
+
+
+async def report_cancelled_night(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Name what the cancelled night has in the cloud."""

@@ -5,17 +5,21 @@ The key fact stands in the resource's name, since the event feed shows that and 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from prefect.events import emit_event
 
 from backup_to_image.errors import Refused
 from backup_to_image.model import Image, LaunchDelivery
+from backup_to_image.model.night import NightReport
 from backup_to_image.steps.await_image import FinishedImage
 from backup_to_image.steps.make import ImageHandle
 from backup_to_image.steps.reconcile import Reconciled
 
-__all__ = ["image_ready", "image_refused", "image_shared", "order_told", "server_launched"]
+__all__ = ["image_ready", "image_refused", "image_shared", "night_finished", "order_told", "server_launched"]
+
+_LONGEST_NAME = 250
 
 
 def image_ready(handle: ImageHandle, finished: FinishedImage) -> None:
@@ -44,6 +48,22 @@ def server_launched(launched: LaunchDelivery) -> None:
         f"b2i.launch.{launched.launch_id}",
         f"{', '.join(launched.server_names) or launched.order_name}, {probes}",
         {"server_ids": list(launched.server_ids), "image_id": launched.image_id, "addresses": list(launched.addresses)},
+    )
+
+
+def night_finished(policy: str, report: NightReport | None, words: str, *, outcome: str = "") -> None:
+    """`b2i.night.finished`, once for each night. Its label `b2i.outcome` is what notifications look at."""
+    outcome = report.outcome if report else outcome
+    counted = Counter(one.outcome for one in report.servers) if report else Counter[str]()
+    emit_event(
+        "b2i.night.finished",
+        resource={
+            "prefect.resource.id": f"b2i.policy.{policy}",
+            "prefect.resource.name": f"{policy}: {words}"[:_LONGEST_NAME],
+            "b2i.outcome": outcome,
+        },
+        payload={"policy": policy, "outcome": outcome, "night": report.night if report else None, "summary": words}
+        | {"counts": dict(counted), "requests": report.requests if report else 0},
     )
 
 

@@ -11,9 +11,10 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from prefect.blocks.core import Block
+from prefect.runtime import flow_run
 from pydantic import Field, SecretStr
 
 from backup_to_image.errors import UsageError
@@ -139,6 +140,7 @@ class OtcProject(Block):
     async def connect(self, *, tell: Callable[[str], None] | None = None) -> AsyncGenerator[Context]:
         """Settings read, journal writable, logged in: what every step works with, closed afterwards.
 
+        In a flow run, orders in the journal name that run: the reconciler leaves them to it while it is at work.
         The worker's files decide whom images may be shared with and where the journal lies. Raises UsageError for settings or
         credentials that are wrong, LoginRefused, JournalError; nothing was made then.
         """
@@ -148,4 +150,4 @@ class OtcProject(Block):
             await cloud.login()
             for warning in journal.warnings:
                 (tell or log.warning)(f"warning: {warning}")
-            yield Context(cloud, journal, settings, tell=tell)
+            yield Context(cloud, journal, settings, tell=tell, run_id=cast("str | None", flow_run.id))

@@ -7,20 +7,35 @@ UI shows descriptions and hides patterns and limits.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
 from backup_to_image.model import Delivery, ImageOrder, LaunchOrder, Outcome, Report, Value
+from backup_to_image.model.night import NightPlan, NightReport
 from backup_to_image.settings import Settings
 from backup_to_image.steps.leftovers import Leftovers
+from backup_to_image.steps.policy_file import PolicyFile, read_policy
 from backup_to_image.yamlfile import load_file
 
-__all__ = ["RESULT_KEY", "OrderForm", "RunError", "RunResult", "launch_order"]
+__all__ = [
+    "NIGHT_RESULT_KEY",
+    "RESULT_KEY",
+    "NightResult",
+    "OrderForm",
+    "RunError",
+    "RunResult",
+    "files_in",
+    "launch_order",
+    "policy_named",
+]
 
 RESULT_KEY = "image-from-backup-result"
 """Key of the artifact in which a run leaves its RunResult: Prefect's own results could be read by the worker alone."""
+NIGHT_RESULT_KEY = "nightly-result"
+"""The same of a night: its NightResult."""
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -121,26 +136,37 @@ class OrderForm(BaseModel):
 
 def launch_order(name: str, settings: Settings) -> LaunchOrder:
     """The launch order of that file name in the worker's directory, never from anywhere else. Raises UsageError."""
-    folder = settings.directories.launch
+    return load_file(_file_of(name, "launch order", "launch", settings), LaunchOrder, "launch order")
+
+
+def policy_named(name: str, settings: Settings) -> PolicyFile:
+    """The policy of that file name in the worker's directory, never from anywhere else. Raises UsageError."""
+    return read_policy(_file_of(name, "policy", "policies", settings))
+
+
+def _file_of(name: str, what: str, key: Literal["launch", "policies"], settings: Settings) -> Path:
+    """A file that a parameter names, in the worker's directory for such files."""
+    folder, name = settings.directory(key), name.strip()
     if folder is None:
         raise UsageError(
-            f"Launch order {name!r}: the worker has no directory for launch orders.",
-            action=f"Add this to {settings.file or 'b2i.yaml'} on the worker: `directories: {{launch: PATH}}`.",
+            f"{what.capitalize()} {name!r}: the worker has no directory for such files.",
+            action=f"Add this to {settings.file or 'b2i.yaml'} on the worker: `directories: {{{key}: PATH}}`.",
         )
-    folder = folder.expanduser()
-    if not folder.is_absolute() and settings.file is not None:
-        folder = settings.file.parent / folder
-    name = name.strip()
-    there = sorted(path.name for path in folder.glob("*") if path.suffix in _SUFFIXES)
+    there = [path.name for path in files_in(folder)]
     wanted = [name] if name.endswith(_SUFFIXES) else [name + suffix for suffix in _SUFFIXES]
     path = next((folder / one for one in wanted if one in there), None)
     # Only the directory's own entries are looked up, so `..` and `/` lead nowhere; a link may not lead out either.
     if path is None or not path.resolve().is_relative_to(folder.resolve()):
         raise UsageError(
-            f"Launch order {name!r} is none of the worker's: {', '.join(there) or 'there are none'}.",
+            f"{what.capitalize()} {name!r} is none of the worker's: {', '.join(there) or 'there are none'}.",
             action="Write the file's name as it is listed there.",
         )
-    return load_file(path, LaunchOrder, "launch order")
+    return path
+
+
+def files_in(folder: Path) -> list[Path]:
+    """What people wrote into a directory of the worker, by name."""
+    return sorted(path for path in folder.glob("*") if path.suffix in _SUFFIXES)
 
 
 class RunError(Value):
@@ -200,6 +226,27 @@ class RunResult(Value):
         )
         outcome: Outcome = "still_running" if at_work else "failed"
         return cls(exit_code=4 if at_work else 1, outcome=outcome, error=error, handle=left.handle, leftovers=left)
+
+
+class NightResult(Value):
+    """What came of one night in Prefect: what `b2i --prefect nightly` prints, and its exit code."""
+
+    exit_code: int
+    outcome: Outcome | None
+    """None: only planned, nothing speaks against it."""
+    report: NightReport | None = None
+    plan: NightPlan | None = None
+    error: RunError | None = None
+
+    @classmethod
+    def of(cls, came: NightReport | NightPlan | B2iError) -> Self:
+        """The result of a night, of a dry run, or of an error that kept the night from beginning."""
+        if isinstance(came, NightReport):
+            return cls(exit_code=came.exit_code, outcome=came.outcome, report=came)
+        if isinstance(came, NightPlan):
+            return cls(exit_code=3 if came.refusals else 0, outcome="refused" if came.refusals else None, plan=came)
+        error = RunError(code=came.code, message=came.message, action=came.action, retryable=came.retryable)
+        return cls(exit_code=came.exit_code, outcome=_outcome(came), error=error)
 
 
 def _outcome(error: B2iError) -> Outcome:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
@@ -77,6 +78,14 @@ class Settings(_Part):
             except ValueError as error:  # pydantic's words would repeat an address that may hold a password
                 raise PydanticCustomError(HIDDEN, "{why}", {"why": str(error)}) from None
         return value
+
+    def directory(self, key: Literal["policies", "launch", "runbooks", "evidence"]) -> Path | None:
+        """One of the directories; a relative one is relative to the settings file."""
+        folder: Path | None = getattr(self.directories, key)
+        if folder is None:
+            return None
+        folder = folder.expanduser()
+        return folder if folder.is_absolute() or self.file is None else self.file.parent / folder
 
     def journal_place(self, environ: Mapping[str, str]) -> Path | SharedPlace:
         """The journal's folder, a relative one relative to the settings file; or its server, with the password from outside.

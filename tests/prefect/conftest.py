@@ -109,6 +109,7 @@ def account(region: Emulator) -> dict[str, Any]:
 @pytest.fixture
 def settings_file(tmp_path: Path, account: dict[str, Any]) -> Path:
     (tmp_path / "launch").mkdir()
+    (tmp_path / "policies").mkdir()
     (tmp_path / "launch" / "shop.yaml").write_text(
         textwrap.dedent(f"""\
         name: shop-restored
@@ -121,7 +122,7 @@ def settings_file(tmp_path: Path, account: dict[str, Any]) -> Path:
         textwrap.dedent(f"""\
         projects: {{dr: {account["second_project"]}}}
         journal: journal
-        directories: {{launch: launch}}
+        directories: {{launch: launch, policies: policies}}
         """)
     )
     return file

@@ -81,16 +81,9 @@ def command(options: Options, policy: Path, dry_run: bool) -> int:
             report = await run_night(wanted, ctx, make=image_from_backup, detail=detail)
             output.result(night_json(report))
             _show_report(report, output)
-            return exit_code(report)
+            return report.exit_code
 
     return perform(options, work, blank=BLANK)
-
-
-def exit_code(report: NightReport) -> int:
-    """5 for any failure; 4 where what is missing is still running."""
-    if report.outcome == "failed" or report.with_outcome("failed", "partly"):
-        return 5
-    return 4 if report.with_outcome("late") else 0
 
 
 def night_json(report: NightReport) -> dict[str, Any]:

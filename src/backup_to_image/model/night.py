@@ -114,5 +114,12 @@ class NightReport(Value):
     def seconds(self) -> float:
         return (self.ended_at - self.began_at).total_seconds()
 
+    @property
+    def exit_code(self) -> int:
+        """5 for any failure; 4 where what is missing is still running."""
+        if self.outcome == "failed" or self.with_outcome("failed", "partly"):
+            return 5
+        return 4 if self.with_outcome("late") else 0
+
     def with_outcome(self, *outcomes: str) -> tuple[ServerNight, ...]:
         return tuple(one for one in self.servers if one.outcome in outcomes)
