@@ -28,6 +28,7 @@ _COMMANDS = {
     "teardown": ("teardown", "Remove a launch: servers, disks, addresses; prove that nothing is left."),
     "nightly": ("nightly", "Give every server of a policy its image of tonight."),
     "reconcile": ("reconcile", "Finish what killed or impatient runs left; tell what was never begun."),
+    "board": ("board", "The fleet in the morning: newest images, their age, what is late or failing."),
     "emulator": ("emulator", "Run the emulated cloud on loopback ports."),
     "demo": ("demo", "See the whole job in a minute, against the emulated cloud."),
 }
