@@ -259,3 +259,78 @@ def test_an_image_costs_no_more_than_five_requests(region: Region) -> None:
     made = len(ended.told["made"])
     assert made > 20
     assert len(region.asked) / made <= 5, Counter(asked.operation for asked in region.asked)
+
+
+# -- with a backup made first -------------------------------------------------------------------------------------------
+
+
+def backed_up(region: Region) -> list[str]:
+    """The servers that a backup run was asked for, and granted, as often as they were."""
+    runs = [asked for asked in region.sent("createCheckpoint") if asked.status is not None and asked.status < 300]
+    return sorted(ident for asked in runs for ident in asked.body["checkpoint"]["parameters"]["resources"])
+
+
+def test_servers_without_a_young_backup_are_backed_up_first_where_the_policy_says_so(region: Region) -> None:
+    ended = night(
+        region, servers={"names": ["shop-web-0?", "office-wiki-01"]}, backup={"newest_within": "1m", "make_one": "if_missing"}
+    )
+    told = ended.told
+    assert (ended.code, len(told["made"])) == (0, 5)
+    assert backed_up(region) == sorted(one["server"] for one in told["made"])
+    assert len(region.sent("createCheckpoint")) == 2, "one run for each vault"
+    for one in told["made"]:
+        (image,) = region.images_of(one["backup_id"])
+        assert image["id"] == one["image_id"]
+
+
+def test_only_what_has_no_young_backup_is_backed_up(region: Region) -> None:
+    # Those of the office are an hour and a half younger than the shop's.
+    ended = night(
+        region, servers={"names": ["shop-web-0?", "shop-lb-01"]}, backup={"newest_within": "59m", "make_one": "if_missing"}
+    )
+    assert ended.code == 0
+    old = {one["server"] for one in ended.told["made"] if one["name"] in {"shop-lb-01", "shop-web-01", "shop-web-02"}}
+    assert set(backed_up(region)) == old
+
+
+def test_a_policy_that_always_makes_a_backup_makes_one_a_night_however_often_it_runs(region: Region) -> None:
+    keys: dict[str, Any] = {"servers": {"names": ["shop-web-0?"]}, "backup": {"make_one": "always"}}
+    assert len(night(region, **keys).told["made"]) == 4
+    again = night(region, **keys)
+    assert (again.code, len(again.told["adopted"])) == (0, 4)
+    assert len(backed_up(region)) == 4
+    region.clock.advance(24 * 3600)
+    assert len(night(region, **keys).told["made"]) == 4
+    assert len(backed_up(region)) == 8
+
+
+@pytest.mark.parametrize("operation", ["getBackup", "listBackups", "createWholeImage"])
+def test_a_night_that_was_killed_while_it_backed_up_asks_for_no_second_backup(region: Region, operation: str) -> None:
+    policy = write_policy(region, servers={"names": ["shop-web-0?"]}, backup={"make_one": "always"})
+    with region.killing(operation, skip=1):
+        region.b2i("nightly", policy)
+    region.clock.advance(70)
+    ended = region.b2i("nightly", policy)
+    assert (ended.code, len(ended.told["made"]) + len(ended.told["adopted"])) == (0, 4)
+    assert len(backed_up(region)) == 4
+    assert set(asked_for(region).values()) == {1}
+
+
+def test_a_server_that_cannot_be_backed_up_fails_alone(region: Region) -> None:
+    # One of shop-app-02 is being made by somebody else, and the cloud makes no second one beside it.
+    ended = night(region, servers={"names": ["shop-app-0?"]}, backup={"make_one": "always"})
+    assert (ended.code, len(ended.told["made"])) == (5, 3)
+    (failed,) = ended.told["failed"]
+    assert failed["name"] == "shop-app-02"
+    assert "backup running" in failed["reason"]
+    assert failed["action"]
+
+
+def test_what_could_never_become_an_image_is_not_backed_up(region: Region) -> None:
+    names = ["shop-payment-01", "shop-web-01"]
+    ended = night(region, servers={"names": names}, backup={"make_one": "always"}, share_with=["dr"])
+    assert ended.code == 5
+    (failed,) = ended.told["failed"]
+    assert failed["name"] == "shop-payment-01"
+    assert "encrypted" in failed["reason"]
+    assert len(backed_up(region)) == 1

@@ -62,17 +62,21 @@ class BackedUp(Value):
         """The backup. Raises JobFailed with the cloud's reason, StillRunning with the handle."""
         if self.backup:
             return self.backup
-        what = f"The backup of server {self.server_name or self.server_id}"
+        raise self.why_not(self.server_name)
+
+    def why_not(self, server_name: str) -> JobFailed | StillRunning:
+        """Why there is none: the cloud's reason, or that it is still being made, with the handle."""
+        what = f"The backup of server {server_name or self.server_id}"
         if self.outcome == "late":
             ids = {"backup": self.backup_id, "restore point": self.restore_point_id}
             handle = {kind: ident for kind, ident in ids.items() if ident}
-            raise StillRunning(what, last_seen=self.reason, deadline=self.deadline, handle=handle, check=self.action)
+            return StillRunning(what, last_seen=self.reason, deadline=self.deadline, handle=handle, check=self.action)
         known = diagnose(self.code)
         failure = JobFailed(
             what, code=self.code, reason=self.reason, error_class=known.error_class, cause=known.cause, action=self.action
         )
         failure.retryable = self.waiting_helps
-        raise failure
+        return failure
 
 
 class _Run(Value):

@@ -9,9 +9,9 @@ from backup_to_image.model import Backup, BackupDisk, Check, ImageOrder, Report,
 from backup_to_image.steps.back_up import asked_for, back_up
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import look
-from backup_to_image.steps.validate import check_planned
+from backup_to_image.steps.validate import Look, check_planned
 
-__all__ = ["Expected", "backup_now", "check_backup_now", "expect"]
+__all__ = ["Expected", "backup_now", "backup_of", "check_backup_now", "expect"]
 
 _ORDER = "create"
 _DEFAULT_WAIT = timedelta(hours=1)
@@ -44,13 +44,28 @@ async def _server(reference: str, ctx: Context) -> Server:
     return named[0]
 
 
-async def check_backup_now(expected: Expected, order: ImageOrder, ctx: Context) -> Report:
+async def check_backup_now(expected: Expected, order: ImageOrder, ctx: Context, *, look: Look = look) -> Report:
     """The report on an order before its backup is made. Makes nothing.
 
-    Every rule is asked about the backup as it will be: of this server, with its disks, in its vault.
+    Every rule is asked about the backup as it will be: of this server, with its disks, in its vault. `look` finds what is around
+    it; a fleet has it from its lists.
     """
+    backup = backup_of(expected, ctx)
+    found = await look(backup, ctx)
+    disks = tuple(
+        BackupDisk(backup_id="", disk_id=one.id, name=one.name, size_gb=one.size_gb, system=one.bootable, encrypted=one.encrypted)
+        for one in found.source_disks
+    )
+    backup = backup.model_copy(update={"disks": disks, "encrypted": any(disk.encrypted for disk in disks)})
+    checks, _ = await check_planned(order, found.model_copy(update={"backup": backup}), ctx)
+    about = (_protected(expected), *(one for one in checks if one.rule not in {"exists", "ready", "unused"}))
+    return Report(subject=f"a backup of server {expected.server.name} to be made now", checks=about)
+
+
+def backup_of(expected: Expected, ctx: Context) -> Backup:
+    """The backup as it will be, as far as that is known before."""
     server, vault = expected.server, expected.vault
-    backup = Backup(
+    return Backup(
         id=_NOT_YET,
         name="to be made now",
         status="available",
@@ -62,15 +77,6 @@ async def check_backup_now(expected: Expected, order: ImageOrder, ctx: Context) 
         created_at=ctx.clock.now(),
         contains_system_disk=True,
     )
-    found = await look(backup, ctx)
-    disks = tuple(
-        BackupDisk(backup_id="", disk_id=one.id, name=one.name, size_gb=one.size_gb, system=one.bootable, encrypted=one.encrypted)
-        for one in found.source_disks
-    )
-    backup = backup.model_copy(update={"disks": disks, "encrypted": any(disk.encrypted for disk in disks)})
-    checks, _ = await check_planned(order, found.model_copy(update={"backup": backup}), ctx)
-    about = (_protected(expected), *(one for one in checks if one.rule not in {"exists", "ready", "unused"}))
-    return Report(subject=f"a backup of server {server.name} to be made now", checks=about)
 
 
 def _protected(expected: Expected) -> Check:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from backup_to_image.errors import B2iError, JobFailed, PartlyDone, Refused, StillRunning
-from backup_to_image.journal import JournalError, Record
 from backup_to_image.model import Backup, Delivery, ImageOrder
 from backup_to_image.model.night import FleetMember, NightOutcome, NightPlan, NightReport, ServerNight
 from backup_to_image.model.policy import Policy
+from backup_to_image.model.results import Phase
+from backup_to_image.steps.back_up import BackedUp, back_up
 from backup_to_image.steps.context import Context, until
-from backup_to_image.steps.last_night import keep_report, last_reports
+from backup_to_image.steps.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
 from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import Look
@@ -31,8 +31,6 @@ __all__ = ["MakeImage", "night_of", "run_night"]
 
 log = logging.getLogger(__name__)
 
-NIGHT = "night"
-_NIGHT, _SECONDS = "night", "seconds"
 _SLACK = timedelta(hours=2)
 """Lists are read back a little further than the oldest backup that a policy takes."""
 _TELL_EVERY = timedelta(seconds=30)
@@ -68,16 +66,15 @@ async def run_night(
     it at any time: what the cloud was asked for is found by the next run. `detail` takes the lines of single servers. Raises
     Refused where something speaks against the whole night, before anything is made; JournalError.
     """
+    night = night or night_of(ctx.clock.now(), policy)
+    began, requests = ctx.clock.now(), ctx.cloud.requests
     survey = survey_for(policy, ctx)
-    plan = await plan_night(policy, ctx, survey)
+    plan = await plan_night(policy, ctx, survey, began=await began_before(policy.name, night, ctx))
     go_or_refuse(plan)
     for note in plan.notes:
         ctx.tell(f"warning: {note}")
-    night = night or night_of(ctx.clock.now(), policy)
-    began = ctx.clock.now()
-    requests = ctx.cloud.requests
-    async with _kept(policy, night, ctx) as deadline:
-        shift = _Shift(policy, plan, ctx, survey, make, deadline, detail)
+    async with night_kept(policy, night, ctx) as kept:
+        shift = _Shift(policy, plan, ctx, survey, make, kept, detail)
         servers = await shift.work()
         report = NightReport(
             policy=policy.name,
@@ -86,7 +83,7 @@ async def run_night(
             outcome=_outcome(servers, policy),
             began_at=began,
             ended_at=ctx.clock.now(),
-            deadline=deadline,
+            deadline=kept.deadline,
             servers=servers,
             requests=ctx.cloud.requests - requests,
             images_at_once=policy.limits.images_at_once,
@@ -97,34 +94,6 @@ async def run_night(
     return report
 
 
-@asynccontextmanager
-async def _kept(policy: Policy, night: date, ctx: Context) -> AsyncGenerator[datetime]:
-    """Keep in the journal that the night is on; yields its deadline, which the same night keeps when it is killed and goes on."""
-    now, patience = ctx.clock.now(), policy.limits.deadline
-    record = Record(
-        kind=NIGHT,
-        project_id=ctx.project_id,
-        name=policy.name,
-        state="open",
-        written_at=now,
-        first_intent_at=now,
-        deadline=now + patience,
-        facts={_NIGHT: night.isoformat(), _SECONDS: patience.total_seconds()},
-    )
-    before = await ctx.journal.read(NIGHT, ctx.project_id, policy.name)
-    deadline = now + patience
-    if before and before.facts == record.facts and before.deadline and now < before.deadline < deadline:
-        deadline = before.deadline
-        record = record.model_copy(update={"deadline": deadline, "first_intent_at": before.first_intent_at})
-        ctx.tell(f"the night of {night} was interrupted; going on {until(deadline)}")
-    await ctx.journal.write(record)
-    yield deadline
-    try:
-        await ctx.journal.forget(record)
-    except JournalError as error:
-        ctx.tell(error.message)
-
-
 @dataclass(frozen=True)
 class _Errand:
     """One server whose backup is to be an image; `under_way`: the journal says that it was asked for."""
@@ -132,6 +101,8 @@ class _Errand:
     member: FleetMember
     backup: Backup
     under_way: bool = False
+    phases: tuple[Phase, ...] = ()
+    """What was done for it before."""
 
     @property
     def waits_long(self) -> bool:
@@ -149,7 +120,7 @@ class _Shift:
         ctx: Context,
         survey: Survey,
         make: MakeImage,
-        deadline: datetime,
+        kept: KeptNight,
         detail: Callable[[str], None] | None,
     ) -> None:
         self.policy = policy
@@ -157,7 +128,8 @@ class _Shift:
         self.ctx = ctx
         self.survey = survey
         self.make = make
-        self.deadline = deadline
+        self.night = kept
+        self.deadline = kept.deadline
         self.detail = detail
         self.window = Window(policy.limits.images_at_once, ctx.clock, tell=ctx.tell)
         self.done: dict[str, ServerNight] = {}
@@ -168,13 +140,19 @@ class _Shift:
         for member in self.plan.with_action("skip", "refuse"):
             self._is_done(_without(member))
         errands = await self._errands()
+        by_vault: dict[str, list[FleetMember]] = {}
+        for member in self.plan.with_action("back_up"):
+            by_vault.setdefault(member.vault_id or "", []).append(member)
+        first = f", {sum(map(len, by_vault.values()))} to be backed up first" if by_vault else ""
         self.ctx.tell(
-            f"{self.policy.name}: {len(self.plan.members)} servers, {len(errands)} to look after, "
+            f"{self.policy.name}: {len(self.plan.members)} servers, {len(errands)} have a backup{first}; "
             f"{self.policy.limits.images_at_once} images at a time, {until(self.deadline)}"
         )
         async with asyncio.TaskGroup() as group:
+            for vault_id, members in by_vault.items():
+                group.create_task(self._back_up(vault_id, members, group))
             for errand in errands:
-                group.create_task(self._serve(errand), name=errand.member.server_name)
+                group.create_task(self._serve(errand))
         return tuple(self.done[member.server_id] for member in self.plan.members)
 
     async def _errands(self) -> list[_Errand]:
@@ -203,6 +181,35 @@ class _Shift:
         noted = await self.ctx.journal.read("image", self.ctx.project_id, backup.id)
         return noted is not None and noted.state in {"intent", "sent"}
 
+    async def _back_up(self, vault_id: str, members: list[FleetMember], group: asyncio.TaskGroup) -> None:
+        """Back up the servers of one vault; each is served as soon as its backup is there."""
+        by_id = {member.server_id: member for member in members}
+        began = self.ctx.clock.now()
+
+        def ended(one: BackedUp) -> None:
+            member = by_id.pop(one.server_id)
+            phase = Phase(name="backup", began_at=began, ended_at=self.ctx.clock.now())
+            if one.backup:
+                now_with_it = member.model_copy(update={"backup": one.backup})
+                group.create_task(self._serve(_Errand(now_with_it, one.backup, phases=(phase,))))
+                return
+            told = _failed(member, one.why_not(member.server_name))
+            self._is_done(told.model_copy(update={"backup_id": one.backup_id, "phases": (phase,)}))
+
+        try:
+            await back_up(
+                tuple(by_id),
+                vault_id,
+                self.ctx,
+                order=f"night of {self.policy.name}",
+                deadline=min(self.deadline, began + self.policy.backup.wait),
+                since=self.night.began_at,
+                told=ended,
+            )
+        except B2iError as error:
+            for member in list(by_id.values()):
+                self._is_done(_failed(member, error))
+
     async def _serve(self, errand: _Errand) -> None:
         """One server's part, from its turn to its end; whatever goes wrong stays with it."""
         member = errand.member
@@ -215,7 +222,7 @@ class _Shift:
                 log.debug("unexpected", exc_info=error)
                 mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
                 told = _failed(member, mistake)
-        self._is_done(told.model_copy(update={"phases": tuple(turn.phases)}))
+        self._is_done(told.model_copy(update={"phases": (*errand.phases, *turn.phases)}))
 
     async def _made(self, errand: _Errand, turn: Turn) -> Delivery:
         left = self.deadline - self.ctx.clock.now()
