@@ -29,6 +29,7 @@ _COMMANDS = {
     "nightly": ("nightly", "Give every server of a policy its image of tonight."),
     "reconcile": ("reconcile", "Finish what killed or impatient runs left; tell what was never begun."),
     "board": ("board", "The fleet in the morning: newest images, their age, what is late or failing."),
+    "sweep": ("sweep", "Find dead images, drills that stayed, shares that are over; remove them with --apply."),
     "emulator": ("emulator", "Run the emulated cloud on loopback ports."),
     "demo": ("demo", "See the whole job in a minute, against the emulated cloud."),
 }

@@ -41,15 +41,13 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 BOARD_COLUMNS = ("server", "state", "newest image", "age", "verified", "last night", "shared with", "images", "GB pinned", "why")
 
 
-async def read_board(
-    ctx: Context, policies: Sequence[PolicyFile] = (), *, shares: bool = False, survey: Survey | None = None
-) -> Board:
+async def read_board(ctx: Context, policies: Sequence[PolicyFile] = (), *, shares: bool = False) -> Board:
     """Look at the fleet: the servers of these policies, those of the last nights, and all that images of ours were made of.
 
     `shares` asks for the members of each newest image, a request each. Raises JournalError; what the cloud does not tell stands
     in `unread`.
     """
-    survey = survey or Survey(ctx)
+    survey = Survey(ctx)  # of everything: a night's own reaches back one night, and the image that counts may be older
     by_vault = any(one.policy.servers.vaults is not None for one in policies)
     images, backups, servers, quota = await asyncio.gather(survey.images(), survey.backups(), survey.servers(), survey.quota())
     vaults = await survey.vaults() if by_vault else dict[str, Vault]()

@@ -38,7 +38,11 @@ class ValidOrder(Value):
     def ordered(self) -> OrderedImage:
         """What the journal keeps of it until it has ended."""
         return OrderedImage(
-            backup_id=self.findings.backup.id, image_name=self.name, recipients=self.recipients, launch=self.launch
+            backup_id=self.findings.backup.id,
+            image_name=self.name,
+            recipients=self.recipients,
+            share_for=self.order.share_for,
+            launch=self.launch,
         )
 
 
