@@ -26,6 +26,7 @@ _COMMANDS = {
     "create": ("create", "Make the full-ECS image of a backup; share it and launch a server if told to."),
     "launch": ("launch", "Launch a server from a full-ECS image and ask whether it lives."),
     "teardown": ("teardown", "Remove a launch: servers, disks, addresses; prove that nothing is left."),
+    "retention": ("retention", "Show which images of a policy stay and which go, by which rule; delete those with --apply."),
     "reconcile": ("reconcile", "Finish what killed or impatient runs left; tell what was never begun."),
     "emulator": ("emulator", "Run the emulated cloud on loopback ports."),
     "demo": ("demo", "See the whole job in a minute, against the emulated cloud."),
