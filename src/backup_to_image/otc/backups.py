@@ -91,9 +91,10 @@ class Backups:
                 return cbr_wire.failure(entry)
         return None
 
-    async def delete(self, backup_id: str) -> None:
-        """Ask for deletion; it is gone when `get` raises NotFound. Safe to repeat: NotFound then means gone."""
-        await self._session.call("deleteBackup", "DELETE", f"{_BACKUPS}/{backup_id}", subject=f"backup {backup_id}")
+    async def delete(self, backup_id: str, *, guard: Callable[[], None] | None = None) -> None:
+        """Ask for deletion; it is gone when `get` raises NotFound. Sent once: look before it is sent again."""
+        path, subject = f"{_BACKUPS}/{backup_id}", f"backup {backup_id}"
+        await self._session.call("deleteBackup", "DELETE", path, makes=True, subject=subject, guard=guard)
 
     async def members(self, backup_id: str) -> builtins.list[BackupMember]:
         """Projects that the backup itself is shared with; at most 10."""
