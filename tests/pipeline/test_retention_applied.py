@@ -235,8 +235,8 @@ def test_what_somebody_holds_or_another_policy_has_made_stays(region: Region, ch
     assert deletions(region) == []
 
 
-def share(region: Region, image_id: str) -> None:
-    partner = region.account["recipient"]["project_id"]
+def share(region: Region, image_id: str, partner: str | None = None) -> None:
+    partner = partner or region.account["recipient"]["project_id"]
     stamp = region.emulator.cloud.stamp()
     member = {"id": f"{image_id}/{partner}", "project": partner, "image_id": image_id, "status": "pending", "vault_id": None}
     region.emulator.cloud.new("image-member", member | {"stored_mb": 0, "created_at": stamp, "updated_at": stamp})
@@ -358,6 +358,8 @@ def test_images_that_somebody_made_by_hand_of_the_policys_servers_count_like_its
         ("old", {"tags": {"b2i-policy": "weekly"}}, "it carries the mark of another policy"),
         ("old", {"tags": {"b2i-verified": "20261125"}}, "it was verified meanwhile"),
         ("old", {"status": "queued"}, "it is queued"),
+        ("old", {"backup_id": "11111111-2222-4333-8444-555555555555"}, "it names another backup"),
+        ("given away", {}, "it lies in another project"),
         ("newest", {"tags": {"b2i-doubtful": "20261125"}}, "is not good any more"),
         ("newest", {"status": "killed"}, "is not good any more"),
         ("newest", {"project": "f" * 32}, "is not good any more"),
@@ -379,6 +381,9 @@ def test_whatever_speaks_against_it_right_before_keeps_it(
         looks += 1
         if which == "shared":
             share(region, old)
+        elif which == "given away":
+            share(region, old, region.account["project_id"])
+            change(region, old, project=region.account["second_project"])
         elif which == "drill":
             region.clock.advance(301)  # the list of servers has grown old meanwhile
             region.change("server", region.named("server", "shop-web-scratch"), image_id=old, tags={"b2i-drill": "3f9a1c22b7d0"})
