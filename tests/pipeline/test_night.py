@@ -334,3 +334,94 @@ def test_what_could_never_become_an_image_is_not_backed_up(region: Region) -> No
     assert failed["name"] == "shop-payment-01"
     assert "encrypted" in failed["reason"]
     assert len(backed_up(region)) == 1
+
+
+# -- with retention -----------------------------------------------------------------------------------------------------
+
+KEEP_ONE: dict[str, Any] = {
+    "servers": {"names": ["shop-web-0?"]},
+    "backup": {"make_one": "always"},
+    "retention": {"apply": True, "keep_newest": 1, "max_deletions": "100%"},
+}
+
+
+def nights(region: Region, count: int, **keys: Any) -> list[Ended]:
+    """So many nights, a day apart."""
+    ended = []
+    for _ in range(count):
+        ended.append(night(region, **keys))
+        region.clock.advance(24 * 3600)
+    return ended
+
+
+def ours(region: Region) -> Counter[str]:
+    """How many images of ours each server has."""
+    return Counter(image["tags"]["b2i-source"] for image in region.things("image") if "b2i-source" in image["tags"])
+
+
+def test_an_older_image_goes_as_soon_as_its_servers_new_one_is_good(region: Region) -> None:
+    told = [ended.told for ended in nights(region, 3, **KEEP_ONE)]
+    assert [len(one["retired"]) for one in told] == [0, 4, 4]
+    assert set(ours(region).values()) == {1}
+    assert {image["id"] for image in region.things("image") if "b2i-source" in image["tags"]} == {
+        one["image_id"] for one in told[-1]["made"]
+    }
+    # Rolling: the first goes while others are still being made.
+    operations = [asked.operation for asked in region.asked]
+    last_create = len(operations) - 1 - operations[::-1].index("createWholeImage")
+    assert "deleteImage" in operations
+    assert all(asked.body == {"delete_backup": False} for asked in region.sent("deleteImage")), last_create
+
+
+def test_a_night_that_may_not_delete_deletes_nothing(region: Region) -> None:
+    keys = KEEP_ONE | {"retention": {"apply": False, "keep_newest": 1}}
+    nights(region, 2, **keys)
+    assert set(ours(region).values()) == {2}
+    assert not region.sent("deleteImage", "deleteBackup")
+
+
+def test_retention_after_the_night_deletes_nothing_before_every_server_has_its_image(region: Region) -> None:
+    keys = KEEP_ONE | {"retention": KEEP_ONE["retention"] | {"when": "after_night"}}
+    nights(region, 1, **keys)
+    region.forget()
+    told = night(region, **keys).told
+    assert len(told["retired"]) == 4
+    operations = [asked.operation for asked in region.asked]
+    last_create = len(operations) - 1 - operations[::-1].index("createWholeImage")
+    assert operations.index("deleteImage") > last_create
+
+
+def test_no_more_is_deleted_than_the_cap_allows_or_was_made_tonight(region: Region) -> None:
+    keep_all = KEEP_ONE | {"retention": {"apply": False}}
+    nights(region, 3, **keep_all)
+    keys = KEEP_ONE | {"retention": KEEP_ONE["retention"] | {"max_deletions": 1}}
+    told = night(region, **keys).told
+    assert len(told["retired"]) == 4, "as many as were made tonight, though twelve are expendable"
+
+
+def test_a_server_whose_new_image_failed_keeps_what_it_has(region: Region) -> None:
+    nights(region, 1, **KEEP_ONE)
+    unlucky = region.named("server", "shop-web-03")["id"]
+    region.arm("job-fails", times=1)
+    told = night(region, **KEEP_ONE).told
+    (failed,) = told["failed"]
+    assert len(told["retired"]) == 3
+    assert ours(region)[failed["server"]] >= 1, unlucky
+
+
+def test_a_rolling_night_needs_room_for_the_images_in_flight_and_no_more(region: Region) -> None:
+    keys = KEEP_ONE | {"limits": {"images_at_once": 2}}
+    nights(region, 1, **keys)
+    plan = night(region, "--dry-run", **keys).told["plan"]
+    assert plan["needed"] == 2
+    quota = region.emulator.cloud.get("quota", region.account["project_id"]) or {}
+    region.change("quota", quota, images=plan["quota"]["used"] + 2)
+    assert night(region, **keys).code == 0
+
+
+def test_what_could_not_be_deleted_is_noted_and_fails_no_server(region: Region) -> None:
+    nights(region, 1, **KEEP_ONE)
+    region.arm("delete-ignored", operation=["deleteImage"], times=None)
+    ended = night(region, **KEEP_ONE)
+    assert (ended.code, ended.told["retired"]) == (0, [])
+    assert len(ended.told["notes"]) == 4

@@ -65,7 +65,7 @@ def command(options: Options, policy: Path, dry_run: bool) -> int:
         raise click.UsageError("A night in Prefect is started by its deployment; leave --prefect out.")
 
     async def work(output: Output) -> int:
-        from backup_to_image.steps.night import run_night, survey_for
+        from backup_to_image.steps.night import retirement_of, run_night, survey_for
         from backup_to_image.steps.night_plan import check_members, plan_night
         from backup_to_image.steps.pipeline import image_from_backup
         from backup_to_image.steps.policy_file import read_policy
@@ -75,7 +75,7 @@ def command(options: Options, policy: Path, dry_run: bool) -> int:
         async with connected(options, output, cloud_name=wanted.cloud) as ctx:
             if dry_run:
                 survey = survey_for(wanted, ctx)
-                plan = await plan_night(wanted, ctx, survey)
+                plan = await plan_night(wanted, ctx, survey, retirement=retirement_of(wanted, ctx))
                 return _show_plan(await check_members(plan, wanted, ctx, survey), output)
             detail = output.say if options.verbose else None
             report = await run_night(wanted, ctx, make=image_from_backup, detail=detail)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
@@ -23,11 +24,12 @@ from backup_to_image.steps.back_up import BackedUp, back_up
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
 from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night
+from backup_to_image.steps.retire import Retired, Retirement
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import Look
 from backup_to_image.steps.window import NoPlace, Turn, Window
 
-__all__ = ["MakeImage", "night_of", "run_night"]
+__all__ = ["MakeImage", "night_of", "retirement_of", "run_night", "survey_for"]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,11 @@ def survey_for(policy: Policy, ctx: Context) -> Survey:
     return Survey(ctx, since=ctx.clock.now() - policy.backup.newest_within - _SLACK)
 
 
+def retirement_of(policy: Policy, ctx: Context) -> Retirement | None:
+    """What deletes the images that the policy no longer keeps; None where its nights delete nothing."""
+    return Retirement(policy, ctx, Survey(ctx)) if policy.retention.apply else None
+
+
 async def run_night(
     policy: Policy,
     ctx: Context,
@@ -68,19 +75,23 @@ async def run_night(
     """
     night = night or night_of(ctx.clock.now(), policy)
     began, requests = ctx.clock.now(), ctx.cloud.requests
-    survey = survey_for(policy, ctx)
-    plan = await plan_night(policy, ctx, survey, began=await began_before(policy.name, night, ctx))
+    survey, retirement = survey_for(policy, ctx), retirement_of(policy, ctx)
+    first = await began_before(policy.name, night, ctx)
+    plan = await plan_night(policy, ctx, survey, began=first, retirement=retirement)
     go_or_refuse(plan)
     for note in plan.notes:
         ctx.tell(f"warning: {note}")
     async with night_kept(policy, night, ctx) as kept:
-        shift = _Shift(policy, plan, ctx, survey, make, kept, detail)
+        shift = _Shift(policy, plan, ctx, survey, retirement, make, kept, detail)
         servers = await shift.work()
+        outcome = _outcome(servers, policy)
+        if retirement and outcome != "failed":
+            await shift.retire_the_rest(retirement)
         report = NightReport(
             policy=policy.name,
             night=night.isoformat(),
             project_id=ctx.project_id,
-            outcome=_outcome(servers, policy),
+            outcome=outcome,
             began_at=began,
             ended_at=ctx.clock.now(),
             deadline=kept.deadline,
@@ -88,7 +99,8 @@ async def run_night(
             requests=ctx.cloud.requests - requests,
             images_at_once=policy.limits.images_at_once,
             quota=plan.quota,
-            notes=plan.notes,
+            retired=tuple(shift.retired),
+            notes=(*plan.notes, *shift.notes),
         )
         await keep_report(report, ctx)
     return report
@@ -119,6 +131,7 @@ class _Shift:
         plan: NightPlan,
         ctx: Context,
         survey: Survey,
+        retirement: Retirement | None,
         make: MakeImage,
         kept: KeptNight,
         detail: Callable[[str], None] | None,
@@ -127,12 +140,16 @@ class _Shift:
         self.plan = plan
         self.ctx = ctx
         self.survey = survey
+        self.retirement = retirement
         self.make = make
         self.night = kept
         self.deadline = kept.deadline
         self.detail = detail
         self.window = Window(policy.limits.images_at_once, ctx.clock, tell=ctx.tell)
         self.done: dict[str, ServerNight] = {}
+        self.retired: list[str] = []
+        self._notes: dict[str, str] = {}
+        self._room = self._room_for_images_in_flight()
         self._told_at = ctx.clock.now()
 
     async def work(self) -> tuple[ServerNight, ...]:
@@ -213,15 +230,17 @@ class _Shift:
     async def _serve(self, errand: _Errand) -> None:
         """One server's part, from its turn to its end; whatever goes wrong stays with it."""
         member = errand.member
-        async with self.window.turn(ahead=not errand.waits_long, under_way=errand.under_way) as turn:
-            try:
-                told = _delivered(member, await self._made(errand, turn))
-            except B2iError as error:
-                told = _failed(member, error)
-            except Exception as error:  # the others go on; our own mistake is told like any other
-                log.debug("unexpected", exc_info=error)
-                mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
-                told = _failed(member, mistake)
+        async with self._room:
+            async with self.window.turn(ahead=not errand.waits_long, under_way=errand.under_way) as turn:
+                try:
+                    told = _delivered(member, await self._made(errand, turn))
+                except B2iError as error:
+                    told = _failed(member, error)
+                except Exception as error:  # the others go on; our own mistake is told like any other
+                    log.debug("unexpected", exc_info=error)
+                    mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
+                    told = _failed(member, mistake)
+            told = await self._replace(told, turn)
         self._is_done(told.model_copy(update={"phases": (*errand.phases, *turn.phases)}))
 
     async def _made(self, errand: _Errand, turn: Turn) -> Delivery:
@@ -230,6 +249,60 @@ class _Shift:
             raise NoPlace(self.deadline)
         order = image_order(self.policy, errand.backup, timeout=left)
         return await self.make(order, self.ctx.for_server(turn, self._lines_of(errand.member)), look=self.survey.look)
+
+    def _room_for_images_in_flight(self) -> asyncio.Semaphore | nullcontext[None]:
+        """Where the quota has no room for all new images beside the old ones, a server goes on until its old image is gone."""
+        quota = self.plan.quota
+        tight = quota is not None and quota.free is not None and quota.free < len(self.plan.with_action("make", "back_up"))
+        return asyncio.Semaphore(self.policy.limits.images_at_once) if tight else nullcontext()
+
+    async def _replace(self, told: ServerNight, turn: Turn) -> ServerNight:
+        """The server has a good new image: what no rule keeps any more makes room for the next server's."""
+        rolling = self.retirement if self.policy.retention.when == "rolling" else None
+        if rolling is None or told.outcome not in {"made", "adopted"} or told.doubtful or told.image_id is None:
+            return told
+        began = self.ctx.clock.now()
+        try:
+            image = await self.ctx.cloud.images.get(told.image_id)
+            retired = await rolling.after(told.server_id, image, made=1 + self._count("made"))
+        except B2iError as error:
+            self._note(f"{told.server_name}: its older images were not looked at: {error.message}")
+            return told
+        if retired.removals:
+            turn.note("retire", began, self.ctx.clock.now())
+        return told.model_copy(update={"retired": self._heard(retired)})
+
+    async def retire_the_rest(self, retirement: Retirement) -> None:
+        """At the night's end: images of servers that were not served tonight, or are gone; all of them where it says so."""
+        try:
+            self._heard(await retirement.apply(made=self._count("made")))
+        except B2iError as error:
+            self._note(error.message)
+
+    def _heard(self, retired: Retired) -> tuple[str, ...]:
+        """Keep what was deleted, and what could not be."""
+        self.retired += retired.deleted
+        for image_id in retired.deleted:
+            self._notes.pop(image_id, None)
+        for one in retired.failed:
+            self._note(f"image {one.doomed.image_name} ({one.doomed.image_id}): {one.reason}", about=one.doomed.image_id)
+        if retired.stopped:
+            self._note(retired.stopped)
+        return retired.deleted
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What somebody should know although it stopped nothing."""
+        return tuple(self._notes.values())
+
+    def _note(self, words: str, *, about: str = "") -> None:
+        """Tell it, and keep it for the report; of one thing the last word alone."""
+        if self._notes.get(about or words) != words:
+            self.ctx.tell(f"warning: {words}")
+        self._notes[about or words] = words
+
+    def _count(self, outcome: str) -> int:
+        return sum(one.outcome == outcome for one in self.done.values())
 
     def _lines_of(self, member: FleetMember) -> Callable[[str], None]:
         def tell(line: str) -> None:

@@ -16,6 +16,7 @@ from backup_to_image.steps.checks import order_checks
 from backup_to_image.steps.choose import choose_members, choose_servers
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.names import image_name
+from backup_to_image.steps.retire import Retirement
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import check_order
 
@@ -27,10 +28,13 @@ _NEEDED = ("servers", "vaults", "backups", "images")
 """Lists without which nobody knows what a policy means."""
 
 
-async def plan_night(policy: Policy, ctx: Context, survey: Survey, *, began: datetime | None = None) -> NightPlan:
+async def plan_night(
+    policy: Policy, ctx: Context, survey: Survey, *, began: datetime | None = None, retirement: Retirement | None = None
+) -> NightPlan:
     """Decide for each server of the policy, from a few lists. Makes nothing and may be repeated.
 
-    `began`: when this night began for the first time, so that a backup that it has made already is not made again.
+    `began`: when this night began for the first time, so that a backup that it has made already is not made again. `retirement`:
+    what makes room for new images while the night is on.
 
     What speaks against the night is in `refusals`, not raised: a list that cannot be read, a server or vault that does not exist,
     recipients, tags or names that the cloud would not take, a quota that is too small. A server that is to be backed up first is
@@ -48,11 +52,19 @@ async def plan_night(policy: Policy, ctx: Context, survey: Survey, *, began: dat
         if not members and not chosen.mistakes:
             refusals.append("no server fits `servers`, so the night would do nothing; correct it, or switch the policy off")
     refusals += _against_every_order(policy, members, ctx)
-    needed = sum(member.action in {"make", "back_up"} for member in members)
+    new = [member.server_id for member in members if member.action in {"make", "back_up"}]
+    try:
+        rolling = retirement if policy.retention.when == "rolling" else None
+        going = await rolling.replaced(new) if rolling else 0
+    except CloudError as error:
+        going = 0
+        refusals.append(f"{error.message.rstrip('.')}; {error.action}")
+    # An image goes as soon as its server's new one is good, so those in flight are beside all that were there.
+    needed = min(len(new), len(new) - going + policy.limits.images_at_once)
     notes = [f"the image quota cannot be read: {unread['image quota']}"] if "image quota" in unread else []
     if quota and quota.free is not None and needed > quota.free:
         refusals.append(
-            f"{needed} images would be made, and the quota of {quota.limit} leaves room for {quota.free}; "
+            f"room is needed for {needed} more images, and the quota of {quota.limit} leaves room for {quota.free}; "
             f"ask for a quota of at least {quota.used + needed}, or let `b2i retention` make room"
         )
     return NightPlan(

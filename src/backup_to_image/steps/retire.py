@@ -11,7 +11,7 @@ image, its members and the image that stays in its place are looked at by their 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from backup_to_image.errors import ApiError, CloudError
@@ -373,6 +373,19 @@ class Retirement:
             removal = await self._remove(self._expendable(decision, candidates, stock))
             removals += [removal] if removal else []
         return Retired(removals=tuple(removals), stopped=self._stopped)
+
+    async def replaced(self, server_ids: Iterable[str]) -> int:
+        """How many of these servers have an image that a new good one would let go. Raises CloudError."""
+        async with self._reading:
+            stock = self._stock = self._stock or await self._read()
+        now = self._ctx.clock.now()
+        count = 0
+        for server_id in server_ids:
+            older = stock.candidates.get(server_id, ())
+            new = Image(id="", name="", status="active", owner=self._ctx.project_id, visibility="private")
+            decisions = self._decide([*older, Candidate(image=new, server_id=server_id, taken_at=now)], stock, now)
+            count += any(not one.keep for one in decisions)
+        return count
 
     def _new_one(self, server_id: str, image: Image, stock: _Stock) -> list[Candidate]:
         """The night's new image beside the older ones; one that is foreign, or another policy's, stands for nothing here."""
