@@ -41,11 +41,11 @@ async def nightly(policy: str, project: OtcProject, dry_run: bool = False, night
     try:
         check_starts()
         async with project.connect(tell=logger.info) as ctx:
-            wanted = policy_named(policy, ctx.settings).policy
+            wanted = policy_named(policy, ctx.settings)
             if dry_run:
-                return await night_planned(await plan_of_night(wanted, ctx))
-            tonight = night_to_do(wanted, given=night)
-            report = await run_night(wanted, ctx, make=make_image, night=tonight, detail=logger.debug)
-            return await night_ended(report)
+                return await night_planned(await plan_of_night(wanted.policy, ctx))
+            tonight = night_to_do(wanted.policy, given=night)
+            report = await run_night(wanted.policy, ctx, make=make_image, night=tonight, detail=logger.debug)
+            return await night_ended(report, wanted, ctx)
     except B2iError as error:
         return await night_not_begun(error, policy)

@@ -6,6 +6,7 @@ UI shows descriptions and hides patterns and limits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -29,6 +30,7 @@ __all__ = [
     "RunResult",
     "files_in",
     "launch_order",
+    "policies_of",
     "policy_named",
 ]
 
@@ -142,6 +144,18 @@ def launch_order(name: str, settings: Settings) -> LaunchOrder:
 def policy_named(name: str, settings: Settings) -> PolicyFile:
     """The policy of that file name in the worker's directory, never from anywhere else. Raises UsageError."""
     return read_policy(_file_of(name, "policy", "policies", settings))
+
+
+def policies_of(settings: Settings, *, tell: Callable[[str], None]) -> list[PolicyFile]:
+    """Every policy in the worker's directory; one that cannot be read is told and left out."""
+    folder = settings.directory("policies")
+    found: list[PolicyFile] = []
+    for path in files_in(folder) if folder else ():
+        try:
+            found.append(read_policy(path))
+        except UsageError as error:
+            tell(f"warning: {'; '.join(error.problems)}")
+    return found
 
 
 def _file_of(name: str, what: str, key: Literal["launch", "policies"], settings: Settings) -> Path:
