@@ -16,7 +16,7 @@ from backup_to_image.form import policy_named
 from backup_to_image.steps.night import run_night
 from flows.image_from_backup import make_image
 from tasks.cancelled import report_cancelled_night
-from tasks.night_report import night_ended, night_not_begun, night_planned
+from tasks.night_report import night_ended, night_not_begun, night_planned, night_superseded
 from tasks.nights import night_to_do, plan_of_night
 from tasks.policy import check_starts
 
@@ -44,7 +44,9 @@ async def nightly(policy: str, project: OtcProject, dry_run: bool = False, night
             wanted = policy_named(policy, ctx.settings)
             if dry_run:
                 return await night_planned(await plan_of_night(wanted.policy, ctx))
-            tonight = night_to_do(wanted.policy, given=night)
+            tonight = await night_to_do(wanted.policy, ctx, given=night)
+            if tonight is None:
+                return night_superseded()
             report = await run_night(wanted.policy, ctx, make=make_image, night=tonight, detail=logger.debug)
             return await night_ended(report, wanted, ctx)
     except B2iError as error:

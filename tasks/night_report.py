@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run, task_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from backup_to_image.errors import B2iError
 from backup_to_image.form import NIGHT_RESULT_KEY, NightResult, policies_of
@@ -25,7 +25,7 @@ from tasks import pages
 from tasks.events import night_finished
 from tasks.policy import NO_RETRY
 
-__all__ = ["artifact_key", "night_ended", "night_not_begun", "night_planned", "publish"]
+__all__ = ["artifact_key", "night_ended", "night_not_begun", "night_planned", "night_superseded", "publish"]
 
 _OUTCOMES = {"made", "adopted", "partly", "still-running", "failed", "refused", "checked", "cancelled"}
 _STATES = {"partly": "PartlyDone", "still_running": "StillRunning", "failed": "Failed", "refused": "Refused"}
@@ -43,6 +43,11 @@ async def night_ended(report: NightReport, policy: PolicyFile, ctx: Context) -> 
     night_finished(_named(), report, words)
     name = _STATES.get(report.outcome)
     return Failed(name=name, message=words, data=report) if name else Completed(message=words, data=report)
+
+
+def night_superseded() -> State[Any]:
+    """The end of a run whose night was missed, after a later night was worked through: its images serve for this one, too."""
+    return Cancelled(name="Superseded", message="A later night was worked through already; its images serve for this one, too.")
 
 
 async def night_planned(plan: NightPlan) -> State[NightPlan]:
