@@ -196,7 +196,7 @@ class RunResult(Value):
     """What came of one run: what `b2i --prefect create` prints, and the exit code that the local door would have given."""
 
     exit_code: int
-    outcome: Outcome | None
+    outcome: Outcome | None = None
     """None: only checked, nothing speaks against it."""
     delivery: Delivery | None = None
     report: Report | None = None
@@ -246,7 +246,7 @@ class NightResult(Value):
     """What came of one night in Prefect: what `b2i --prefect nightly` prints, and its exit code."""
 
     exit_code: int
-    outcome: Outcome | None
+    outcome: Outcome | None = None
     """None: only planned, nothing speaks against it."""
     report: NightReport | None = None
     plan: NightPlan | None = None

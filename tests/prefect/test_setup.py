@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.blocks.notifications import SlackWebhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
 from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
 from backup_to_image.cli.submit import submit
@@ -309,7 +310,7 @@ async def test_where_no_notification_block_is_nobody_is_told_and_setup_says_how_
 async def test_a_notification_block_has_an_automation_for_failed_nights_and_one_for_nights_that_nobody_begins(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
-    block = CustomWebhookNotificationBlock(name="b2i-night", url="http://127.0.0.1:9/", json_data={"text": "{{body}}"})
+    block = SlackWebhook(url=SecretStr("http://127.0.0.1:9/"))
     await block.asave("b2i-night", overwrite=True)
     assert {f"{item.kind} {item.name}" for item in await set_up() if item.change == "created"} >= {
         "automation b2i: a night failed",
@@ -317,7 +318,7 @@ async def test_a_notification_block_has_an_automation_for_failed_nights_and_one_
     }
     assert set(changes(await set_up()).values()) == {"unchanged"}
     async with get_client() as client:
-        document = await client.read_block_document_by_name("b2i-night", "custom-webhook")
+        document = await client.read_block_document_by_name("b2i-night", "slack-webhook")
         for name in ("b2i: a night failed", "b2i: a night was not begun"):
             (automation,) = await client.read_automations_by_name(name)
             (action,) = automation.model_dump(mode="json")["actions"]
