@@ -3,8 +3,9 @@
     python -m deployments.setup             make or bring up to date, by name; a second time changes nothing
     python -m deployments.setup --check     only say; exit 3 if something differs
 
-It talks to PREFECT_API_URL and takes credentials from OS_CLOUD, clouds.yaml or OS_*. It switches nothing on or off: schedules and
-automations keep the switch that a person gave them.
+Each policy in the directory that b2i.yaml names (`directories.policies`) gets a deployment of its own. It talks to
+PREFECT_API_URL and takes credentials from OS_CLOUD, clouds.yaml or OS_*. It switches nothing on or off: schedules and automations
+keep the switch that a person gave them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import yaml
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.objects import BlockDocument, ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
@@ -36,6 +38,8 @@ from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
 from backup_to_image.cli.prefect_door import prefect_server, ui_link
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.otc.cloud_files import find_clouds
+from backup_to_image.settings import read_settings
+from deployments.policies import nights_of
 
 __all__ = ["Item", "main", "set_up"]
 
@@ -45,7 +49,11 @@ HEARTBEAT_SECONDS = 30
 RETRY_AFTER_SECONDS = 60
 """The process worker reports a crash twice, the second time up to 13 s later; a retry in between would be overwritten."""
 
-Change = Literal["created", "updated", "unchanged", "missing"]
+NIGHT_TAGS = ["b2i", "b2i-night"]
+NOTIFICATION_BLOCK = "b2i-night"
+NOT_BEGUN_MINUTES = 30
+
+Change = Literal["created", "updated", "unchanged", "missing", "refused", "gone"]
 
 
 @dataclass(frozen=True)
@@ -85,23 +93,23 @@ class _Setup:
             await OtcProject.aregister_type_and_schema(client=self.client)
         return Item("block type", slug, change, link="blocks/catalog")
 
-    async def block(self) -> tuple[Item, str | None]:
-        """The default credentials block; what a person wrote into its settings file stays."""
-        wanted, note = _credentials()
-        there, ident = await self._stored_block()
+    async def block(self, name: str = DEFAULT_BLOCK, cloud: str | None = None) -> tuple[Item, str | None]:
+        """A credentials block, for an entry of clouds.yaml or the default one; what a person wrote as its settings file stays."""
+        wanted, note = _credentials(cloud)
+        there, ident = await self._stored_block(name)
         if wanted is None:
             change: Change = "unchanged" if there else "missing"
-            return Item("block", DEFAULT_BLOCK, change, note, f"blocks/block/{ident}" if ident else "blocks/catalog"), ident
+            return Item("block", name, change, note, f"blocks/block/{ident}" if ident else "blocks/catalog"), ident
         if there is not None:
             wanted.settings_file = there.settings_file
         change = "created" if there is None else "unchanged" if _fields(there) == _fields(wanted) else "updated"
         if change != "unchanged" and not self.check:
-            ident = str(await wanted.asave(DEFAULT_BLOCK, overwrite=True, client=self.client))
-        return Item("block", DEFAULT_BLOCK, change, note, f"blocks/block/{ident}" if ident else "blocks/catalog"), ident
+            ident = str(await wanted.asave(name, overwrite=True, client=self.client))
+        return Item("block", name, change, note, f"blocks/block/{ident}" if ident else "blocks/catalog"), ident
 
-    async def _stored_block(self) -> tuple[OtcProject | None, str | None]:
+    async def _stored_block(self, name: str) -> tuple[OtcProject | None, str | None]:
         try:
-            document = await self.client.read_block_document_by_name(DEFAULT_BLOCK, OtcProject.get_block_type_slug())
+            document = await self.client.read_block_document_by_name(name, OtcProject.get_block_type_slug())
         except ObjectNotFound:
             return None, None
         return OtcProject.model_validate(document.data), str(document.id)
@@ -119,7 +127,7 @@ class _Setup:
         return Item("work pool", POOL, "unchanged", f"type {pool.type}", link)
 
     async def deployment(self, declared: dict[str, Any], block_id: str | None) -> tuple[Item, str | None]:
-        """One deployment of prefect.yaml, with the default block as its project."""
+        """One deployment, with a credentials block as its project."""
         flow = locate(declared["entrypoint"])
         if not isinstance(flow, Flow):
             raise UsageError(f"prefect.yaml: {declared['entrypoint']} is no flow.")
@@ -162,6 +170,33 @@ class _Setup:
             items.append(Item("schedule", f"{name} {slug}", change, note, f"deployments/deployment/{ident}"))
         return items
 
+    async def left_over(self, declared: list[dict[str, Any]]) -> list[Item]:
+        """Deployments of policies that are gone: told, and left to people, since their runs and reports hang on them."""
+        ours = DeploymentFilter(tags=DeploymentFilterTags(all_=NIGHT_TAGS))
+        names = {one["name"] for one in declared}
+        items: list[Item] = []
+        for one in await self.client.read_deployments(deployment_filter=ours, limit=200):
+            if one.name in names:
+                continue
+            name = f"nightly/{one.name}"
+            on = [f"`prefect deployment schedule pause {name} {schedule.id}`" for schedule in one.schedules if schedule.active]
+            off = f"its schedule is on, off: {on[0]}; " if on else ""
+            note = f"its policy is gone; {off}delete it: `prefect deployment delete {name}`"
+            items.append(Item("deployment", name, "gone", note, f"deployments/deployment/{one.id}"))
+        return items
+
+    async def notification(self, nights: list[str]) -> list[Item]:
+        """Who is told when a night failed, or was not begun: the notification block of that name, whichever kind it is."""
+        found = await self.client.read_block_documents(limit=200)
+        block = next((one for one in found if one.name == NOTIFICATION_BLOCK and _notifies(one)), None)
+        if block is None:
+            note = (
+                "nobody is told of a failed night: make a block of that name, such as Slack Webhook, Custom Webhook or "
+                "Sendgrid Email, and run setup again"
+            )
+            return [Item("notice", NOTIFICATION_BLOCK, "unchanged", note, "blocks/catalog")]
+        return [await self.automation(one) for one in _notices(block, nights)]
+
     async def automation(self, wanted: AutomationCore) -> Item:
         """One automation, by name; its switch stays as it is."""
         found = await self.client.read_automations_by_name(wanted.name)
@@ -185,24 +220,37 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
     async with prefect_server() as client:
         work = _Setup(client, check=check, directory=directory)
         items = [await work.block_type(), await work.pool()]
-        block, block_id = await work.block()
-        items.append(block)
+        file = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+        fixed = _declared(file, file["deployments"], directory)
+        nights = await nights_of(read_settings(), file["definitions"]["nightly"])
+        policies = _declared(file, nights.declared, directory)
+        blocks = {DEFAULT_BLOCK: None} | {one["block"]: one["cloud"] for one in policies}
+        idents: dict[str, str | None] = {}
+        for name, cloud in blocks.items():
+            item, idents[name] = await work.block(name, cloud)
+            items.append(item)
         deployments: list[str] = []
-        for declared in _declared(directory):
-            item, ident = await work.deployment(declared, block_id)
+        begun: list[str] = []
+        for declared in [*fixed, *policies]:
+            item, ident = await work.deployment(declared, idents[declared.get("block", DEFAULT_BLOCK)])
             items += [item, *await work.schedules(declared, item.name, ident)]
             deployments += [ident] if ident else []
+            begun += [ident] if ident and declared in policies else []
+        items += [Item("policy", name, "refused", why) for name, why in nights.refused.items()]
+        items += await work.left_over(policies)
         items += [await work.automation(one) for one in _automations(deployments)]
+        items += await work.notification(begun) if policies else []
         return items
 
 
-def _credentials() -> tuple[OtcProject | None, str]:
-    """The default block as this environment has it, and what to say about it; never a secret."""
-    named = os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL")
+def _credentials(cloud: str | None = None) -> tuple[OtcProject | None, str]:
+    """A block as this environment has it, and what to say about it; never a secret."""
+    named = not cloud and (os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL"))
     if not named and not find_clouds(os.environ, Path.cwd()).files:
-        return None, "no credentials here: set OS_CLOUD or OS_* and run setup again, or fill in the block in the UI"
+        how = f"add the entry {cloud!r} to clouds.yaml" if cloud else "set OS_CLOUD or OS_*"
+        return None, f"no credentials here: {how} and run setup again, or fill in the block in the UI"
     try:
-        block, warnings = OtcProject.from_clouds()
+        block, warnings = OtcProject.from_clouds(cloud)
     except UsageError as error:
         if named:
             raise
@@ -215,11 +263,10 @@ def _fields(block: OtcProject) -> dict[str, Any]:
     return {name: getattr(block, name) for name in OtcProject.model_fields}
 
 
-def _declared(directory: Path) -> list[dict[str, Any]]:
-    """The deployments of prefect.yaml, with the pull steps that they share."""
-    content = cast("dict[str, Any]", yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8")))
-    pull = _filled(content["pull"], {"{{ $PWD }}": str(directory)})
-    return [{"pull": pull, **one} for one in content["deployments"]]
+def _declared(file: dict[str, Any], deployments: list[dict[str, Any]], directory: Path) -> list[dict[str, Any]]:
+    """Deployments with the pull steps that prefect.yaml has for all of them."""
+    pull = _filled(file["pull"], {"{{ $PWD }}": str(directory)})
+    return [{"pull": pull, **one} for one in deployments]
 
 
 def _filled(value: Any, known: dict[str, str]) -> Any:
@@ -281,7 +328,12 @@ def _automations(deployments: list[str]) -> list[AutomationCore]:
             after=["prefect.flow-run.heartbeat"],
             expect=["prefect.flow-run.*"],
             within=silence,
-            state={"state": "CRASHED", "name": "Crashed", "message": f"No heartbeat for {silence} s: its worker has died, too."},
+            action={
+                "type": "change-flow-run-state",
+                "state": "CRASHED",
+                "name": "Crashed",
+                "message": f"No heartbeat for {silence} s: its worker has died, too.",
+            },
         ),
         _automation(
             "b2i: a crashed run starts again",
@@ -291,9 +343,64 @@ def _automations(deployments: list[str]) -> list[AutomationCore]:
             after=["prefect.flow-run.Crashed"],
             expect=[f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Scheduled", "Pending", "Running")],
             within=RETRY_AFTER_SECONDS,
-            state={"state": "SCHEDULED", "name": "AwaitingRetry", "message": "Started again after a crash."},
+            action={
+                "type": "change-flow-run-state",
+                "state": "SCHEDULED",
+                "name": "AwaitingRetry",
+                "message": "Started again after a crash.",
+            },
         ),
     ]
+
+
+def _notifies(block: BlockDocument) -> bool:
+    return block.block_schema is not None and "notify" in block.block_schema.capabilities
+
+
+def _notices(block: BlockDocument, nights: list[str]) -> list[AutomationCore]:
+    """One message for a night that failed, and for one that no worker has begun; none for a night that went well."""
+    link = f"{ui_link('runs/flow-run/')}{{{{ flow_run.id }}}}"
+    failed = AutomationCore.model_validate(
+        {
+            "name": "b2i: a night failed",
+            "description": f"When a night ends as failed or is refused, its summary goes to the block {NOTIFICATION_BLOCK}. "
+            "What counts as failed, the policy says (`failed_when`); other nights send nothing.",
+            "trigger": {
+                "type": "event",
+                "posture": "Reactive",
+                "match": {"prefect.resource.id": "b2i.policy.*", "b2i.outcome": ["failed", "refused"]},
+                "for_each": ["prefect.resource.id"],
+                "expect": ["b2i.night.finished"],
+                "threshold": 1,
+                "within": 0,
+            },
+            "actions": [
+                _notice(
+                    block,
+                    "b2i: {{ event.payload.policy }} {{ event.payload.outcome }}",
+                    f"{{{{ event.payload.summary }}}}\n{link}",
+                )
+            ],
+        }
+    )
+    not_begun = _automation(
+        "b2i: a night was not begun",
+        f"When no worker has begun a night {NOT_BEGUN_MINUTES} minutes after its time, the block {NOTIFICATION_BLOCK} says so.",
+        nights,
+        after=["prefect.flow-run.Late", "prefect.flow-run.AwaitingRetry"],
+        expect=[f"prefect.flow-run.{state}" for state in ("Pending", "Running", "Cancelled")],
+        within=NOT_BEGUN_MINUTES * 60,
+        action=_notice(
+            block,
+            "b2i: {{ flow_run.name }} was not begun",
+            f"No worker has begun the {{{{ flow_run.name }}}} ({{{{ deployment.name }}}}). Is one running?\n{link}",
+        ),
+    )
+    return [failed, not_begun]
+
+
+def _notice(block: BlockDocument, subject: str, body: str) -> dict[str, str]:
+    return {"type": "send-notification", "block_document_id": str(block.id), "subject": subject, "body": body}
 
 
 def _automation(
@@ -304,7 +411,7 @@ def _automation(
     after: list[str],
     expect: list[str],
     within: int,
-    state: dict[str, str],
+    action: dict[str, str],
 ) -> AutomationCore:
     return AutomationCore.model_validate(
         {
@@ -324,7 +431,7 @@ def _automation(
                 "threshold": 1,
                 "within": within,
             },
-            "actions": [{"type": "change-flow-run-state", **state}],
+            "actions": [action],
         }
     )
 
@@ -354,7 +461,7 @@ def _plain(value: Any) -> Any:
 def main(*, check: bool, directory: Path) -> None:
     """Make the Prefect server at PREFECT_API_URL ready for our flows. A second time changes nothing.
 
-    Exit codes: 0 done; 2 wrong settings or no server; 3 --check found differences.
+    Exit codes: 0 done; 2 wrong settings, a policy that cannot be deployed, or no server; 3 --check found differences.
     """
     try:
         items = asyncio.run(set_up(check=check, directory=directory))
@@ -364,14 +471,21 @@ def main(*, check: bool, directory: Path) -> None:
     for item in items:
         change = f"would be {item.change}" if check and item.change in {"created", "updated"} else item.change
         click.echo(f"{item.kind:<11} {item.name:<41} {change}{f' ({item.note})' if item.note else ''}")
+    refused = [item for item in items if item.change == "refused"]
     if check:
-        sys.exit(3 if any(item.differs for item in items) else 0)
+        sys.exit(2 if refused else 3 if any(item.differs for item in items) else 0)
     click.echo("\nLook:")
     for link in dict.fromkeys(item.link for item in items):
         click.echo(f"  {ui_link(link)}")
     click.echo("\nNext, on the worker's host, in the checkout:")
     click.echo(f"  PREFECT_API_URL={get_current_settings().api.url} .venv/bin/python -m deployments.worker")
     click.echo("\nNothing was switched on. PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false keeps advertisements off the UI.")
+    if refused:
+        click.echo(
+            f"\nNot deployed: {', '.join(item.name for item in refused)}. Correct what is said above and run setup again.",
+            err=True,
+        )
+        sys.exit(2)
 
 
 if __name__ == "__main__":

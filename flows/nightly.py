@@ -16,7 +16,7 @@ from backup_to_image.form import policy_named
 from backup_to_image.steps.night import run_night
 from flows.image_from_backup import make_image
 from tasks.cancelled import report_cancelled_night
-from tasks.night_report import night_ended, night_not_begun, night_planned
+from tasks.night_report import night_ended, night_not_begun, night_planned, night_superseded
 from tasks.nights import night_to_do, plan_of_night
 from tasks.policy import check_starts
 
@@ -41,11 +41,13 @@ async def nightly(policy: str, project: OtcProject, dry_run: bool = False, night
     try:
         check_starts()
         async with project.connect(tell=logger.info) as ctx:
-            wanted = policy_named(policy, ctx.settings).policy
+            wanted = policy_named(policy, ctx.settings)
             if dry_run:
-                return await night_planned(await plan_of_night(wanted, ctx))
-            tonight = night_to_do(wanted, given=night)
-            report = await run_night(wanted, ctx, make=make_image, night=tonight, detail=logger.debug)
-            return await night_ended(report)
+                return await night_planned(await plan_of_night(wanted.policy, ctx))
+            tonight = await night_to_do(wanted.policy, ctx, given=night)
+            if tonight is None:
+                return night_superseded()
+            report = await run_night(wanted.policy, ctx, make=make_image, night=tonight, detail=logger.debug)
+            return await night_ended(report, wanted, ctx)
     except B2iError as error:
         return await night_not_begun(error, policy)

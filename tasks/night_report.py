@@ -1,48 +1,59 @@
-"""The end of a night, told to people: its page, the same for programs, the run's state and tag, one event."""
+"""The end of a night, told to people: its pages, the board, the run's state and tag, one event; the same for programs."""
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Literal, cast
 from uuid import UUID
 
 from prefect import get_run_logger, task
+from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run, task_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from backup_to_image.errors import B2iError
-from backup_to_image.form import NIGHT_RESULT_KEY, NightResult
+from backup_to_image.form import NIGHT_RESULT_KEY, NightResult, policies_of
 from backup_to_image.model.night import NightPlan, NightReport
+from backup_to_image.night_pages import night_html, night_markdown, plan_markdown, plan_sentence, summary
+from backup_to_image.steps.board import board_rows, read_board
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.policy_file import PolicyFile
 from tasks import pages
 from tasks.events import night_finished
 from tasks.policy import NO_RETRY
 
-__all__ = ["Page", "night_ended", "night_not_begun", "night_planned", "publish_night"]
+__all__ = ["artifact_key", "night_ended", "night_not_begun", "night_planned", "night_superseded", "publish"]
 
 _OUTCOMES = {"made", "adopted", "partly", "still-running", "failed", "refused", "checked", "cancelled"}
 _STATES = {"partly": "PartlyDone", "still_running": "StillRunning", "failed": "Failed", "refused": "Refused"}
 
-Page = tuple[Literal["markdown", "table", "json"], str, str, str]
-"""Of an artifact: type, key, description, content."""
 
-
-async def night_ended(report: NightReport) -> State[NightReport]:
+async def night_ended(report: NightReport, policy: PolicyFile, ctx: Context) -> State[NightReport]:
     """The run's end when the night was worked through: what the policy calls a failure, and what is not finished, is no green."""
-    words = pages.night_sentence(report)
-    result = NightResult.of(report)
-    await publish_night(_named(), result, words, pages.night_page(report))
+    words, zone = summary(report), policy.policy.zone
+    page = night_markdown(report, zone)
+    file = _keep_html(night_html(report, zone), report, ctx)
+    await publish_night(
+        _named(), NightResult.of(report), words, f"{page}\n\nThe whole night: `{file}` on the worker." if file else page
+    )
+    await show_board(_named(), policy, ctx)
     night_finished(_named(), report, words)
     name = _STATES.get(report.outcome)
     return Failed(name=name, message=words, data=report) if name else Completed(message=words, data=report)
 
 
+def night_superseded() -> State[Any]:
+    """The end of a run whose night was missed, after a later night was worked through: its images serve for this one, too."""
+    return Cancelled(name="Superseded", message="A later night was worked through already; its images serve for this one, too.")
+
+
 async def night_planned(plan: NightPlan) -> State[NightPlan]:
     """The run's end when it only looked what the night would do."""
-    words = pages.plan_sentence(plan)
-    await publish_night(_named(), NightResult.of(plan), words, pages.plan_page(plan))
+    words = plan_sentence(plan)
+    await publish_night(_named(), NightResult.of(plan), words, plan_markdown(plan))
     if plan.refusals:
         return Failed(name="Refused", message=words, data=plan)
     return Completed(name="Checked", message=words, data=plan)
@@ -62,7 +73,7 @@ async def night_not_begun(error: B2iError, policy: str) -> State[Any]:
 
 @task(name="publish night", task_run_name="publish night of {policy}", **NO_RETRY)
 async def publish_night(policy: str, result: NightResult, words: str, page: str) -> None:
-    """The night's page, the same as a JSON object, and the outcome as the run's tag; keys have a history of their own."""
+    """The night's page, the same as a JSON object, and the outcome as the run's tag; each key has a history."""
     run_id, tags = cast("str | None", flow_run.id), cast("list[str]", flow_run.tags or [])
     if run_id is not None:
         await publish(policy, result, words, page, run_id=UUID(run_id), tags=tags, task_run_id=UUID(str(task_run.id)))
@@ -72,8 +83,8 @@ async def publish(
     policy: str, result: NightResult, words: str, page: str, *, run_id: UUID, tags: list[str], task_run_id: UUID | None = None
 ) -> None:
     """The same from outside of the run, such as from a hook."""
-    left: list[Page] = [
-        ("markdown", f"night-{_key(policy)}", words, page),
+    left: list[tuple[Literal["markdown", "json"], str, str, str]] = [
+        ("markdown", f"night-{artifact_key(policy)}", words, page),
         ("json", NIGHT_RESULT_KEY, "The same for programs", result.model_dump_json(exclude_none=True)),
     ]
     outcome = (result.outcome or "checked").replace("_", "-")
@@ -86,11 +97,38 @@ async def publish(
         await client.update_flow_run(run_id, tags=[*(tag for tag in tags if tag not in _OUTCOMES), outcome])
 
 
+@task(name="show board", task_run_name="show board of {named}", **NO_RETRY)
+async def show_board(named: str, policy: PolicyFile, ctx: Context) -> None:
+    """The morning's board of the project as a table; that it cannot be read makes no night a bad one."""
+    try:
+        beside = [one for one in policies_of(ctx.settings, tell=ctx.tell) if one.policy.cloud == policy.policy.cloud]
+        board = await read_board(ctx, beside or [policy])
+    except B2iError as error:
+        ctx.tell(f"warning: there is no board this time: {error.message}")
+        return
+    await acreate_table_artifact(board_rows(board), key=f"board-{artifact_key(named)}", description=board.summary)
+
+
+def artifact_key(policy: str) -> str:
+    """As Prefect takes an artifact's key: small letters, digits and dashes."""
+    return "".join(char if char.isalnum() and char.isascii() else "-" for char in policy.lower())
+
+
 def _named() -> str:
     """The policy as the run names it: by its file, without the suffix, so that a file that is gone has a name, too."""
     return PurePath(str(cast("dict[str, Any]", flow_run.parameters)["policy"])).stem
 
 
-def _key(policy: str) -> str:
-    """As Prefect takes an artifact's key: small letters, digits and dashes."""
-    return "".join(char if char.isalnum() and char.isascii() else "-" for char in policy.lower())
+def _keep_html(page: str, report: NightReport, ctx: Context) -> Path | None:
+    """The night as one self-contained file, where the worker has a directory for evidence."""
+    folder = ctx.settings.directory("evidence")
+    if folder is None:
+        return None
+    file = folder / f"night-{report.policy}-{report.night}.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        ctx.tell(f"warning: the night's page cannot be written to {file}: {error.strerror}")
+        return None
+    return file

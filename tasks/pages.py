@@ -8,7 +8,6 @@ from datetime import UTC
 from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
 from backup_to_image.form import RunResult
 from backup_to_image.model import Delivery, Report
-from backup_to_image.model.night import NightPlan, NightReport
 from backup_to_image.steps.leftovers import Leftovers
 from backup_to_image.steps.reconcile import Reconciled
 
@@ -100,25 +99,6 @@ def log_lines(error: B2iError, on: str = "") -> list[str]:
     if not isinstance(error, UsageError):
         lines.append(f"Waiting helps: {_yes(error.retryable)}.")
     return [*lines, *filter(None, [on])]
-
-
-def night_sentence(report: NightReport) -> str:
-    """A night in one sentence."""
-    counted = Counter(one.outcome for one in report.servers)
-    words = ", ".join(f"{count} {outcome}" for outcome, count in counted.items())
-    return f"Night of {report.night}, {report.policy}: {words}; {report.seconds:.0f} s, {report.requests} requests."
-
-
-def night_page(report: NightReport) -> str:
-    return f"# {night_sentence(report)}"
-
-
-def plan_sentence(plan: NightPlan) -> str:
-    return f"{len(plan.members)} servers, {plan.needed} images would be made. Nothing was made."
-
-
-def plan_page(plan: NightPlan) -> str:
-    return f"# {plan_sentence(plan)}"
 
 
 def leftover_lines(result: RunResult, left: Leftovers) -> list[str]:

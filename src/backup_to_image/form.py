@@ -6,6 +6,7 @@ UI shows descriptions and hides patterns and limits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -29,6 +30,7 @@ __all__ = [
     "RunResult",
     "files_in",
     "launch_order",
+    "policies_of",
     "policy_named",
 ]
 
@@ -144,6 +146,18 @@ def policy_named(name: str, settings: Settings) -> PolicyFile:
     return read_policy(_file_of(name, "policy", "policies", settings))
 
 
+def policies_of(settings: Settings, *, tell: Callable[[str], None]) -> list[PolicyFile]:
+    """Every policy in the worker's directory; one that cannot be read is told and left out."""
+    folder = settings.directory("policies")
+    found: list[PolicyFile] = []
+    for path in files_in(folder) if folder else ():
+        try:
+            found.append(read_policy(path))
+        except UsageError as error:
+            tell(f"warning: {'; '.join(error.problems)}")
+    return found
+
+
 def _file_of(name: str, what: str, key: Literal["launch", "policies"], settings: Settings) -> Path:
     """A file that a parameter names, in the worker's directory for such files."""
     folder, name = settings.directory(key), name.strip()
@@ -182,7 +196,7 @@ class RunResult(Value):
     """What came of one run: what `b2i --prefect create` prints, and the exit code that the local door would have given."""
 
     exit_code: int
-    outcome: Outcome | None
+    outcome: Outcome | None = None
     """None: only checked, nothing speaks against it."""
     delivery: Delivery | None = None
     report: Report | None = None
@@ -232,7 +246,7 @@ class NightResult(Value):
     """What came of one night in Prefect: what `b2i --prefect nightly` prints, and its exit code."""
 
     exit_code: int
-    outcome: Outcome | None
+    outcome: Outcome | None = None
     """None: only planned, nothing speaks against it."""
     report: NightReport | None = None
     plan: NightPlan | None = None

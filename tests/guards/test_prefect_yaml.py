@@ -13,7 +13,10 @@ def test_every_entry_point_of_prefect_yaml_is_a_flow(root: Path) -> None:
     declared = root / "prefect.yaml"
     if not declared.exists():
         pytest.skip("there is no prefect.yaml yet")
-    entrypoints = sorted({deployment["entrypoint"] for deployment in yaml.safe_load(declared.read_text())["deployments"]})
+    content = yaml.safe_load(declared.read_text())
+    templates = [one for one in content["definitions"].values() if "entrypoint" in one]
+    assert templates, "what setup makes a deployment of for each policy"
+    entrypoints = sorted({deployment["entrypoint"] for deployment in [*content["deployments"], *templates]})
     assert entrypoints
     for entrypoint in entrypoints:
         assert ":" not in entrypoint, f"{entrypoint}: the file form loads a second copy of the module; write flows.module.flow"

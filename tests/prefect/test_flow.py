@@ -169,7 +169,9 @@ async def test_only_checking_makes_nothing(project: Any, account: Account, regio
     assert {request["method"] for request in region.requests if request["operationId"] != "createToken"} == {"GET"}
     with pytest.raises(Refused):
         await image_from_backup(OrderForm(backup_id=account["backups"]["volume"], dry_run=True), project)
-    assert "image-from-backup-checks" in await pages(state)
+    shown = await pages(state)
+    assert "image-from-backup-checks" in shown
+    assert RunResult.model_validate_json(shown[RESULT_KEY]).outcome is None
 
 
 async def test_a_password_of_asterisks_is_refused_before_it_is_sent(project: Any, account: Account, region: Emulator) -> None:

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import Event
 
+from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
 from backup_to_image.form import NIGHT_RESULT_KEY, NightResult
 from backup_to_image.model.night import NightReport
 from flows.nightly import nightly
+from flows.reconcile import reconcile
 from tests.prefect.test_flow import asked, pages
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
 
+WriteIt = Callable[..., str]
+Heard = Callable[[], Awaitable[list[Event]]]
+
 
 @pytest.fixture
-def policy(settings_file: Path) -> Callable[..., str]:
+def policy(settings_file: Path) -> WriteIt:
     """Write a policy into the worker's directory; returns the file's name."""
 
     def write(**keys: Any) -> str:
-        content = {"name": "nightly-web", "servers": {"names": ["shop-web-0?"]}, "backup": {"newest_within": "30d"}} | keys
+        content = {"name": "nightly-web", "servers": {"names": ["shop-web-0?"]}} | keys
         file = settings_file.parent / "policies" / f"{content['name']}.yaml"
         file.write_text(yaml.safe_dump(content))
         return file.name
@@ -44,19 +51,31 @@ async def result_of(state: State[Any]) -> NightResult:
     return NightResult.model_validate_json((await pages(state))[NIGHT_RESULT_KEY])
 
 
-async def task_names(state: State[Any]) -> Counter[str]:
-    """How often each verb was run in this night."""
-    run_id = state.state_details.flow_run_id
-    assert run_id
+async def seen(state: State[Any]) -> FlowRun:
+    assert state.state_details.flow_run_id
     async with get_client() as client:
-        found = await client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])), task_run_filter=TaskRunFilter()
-        )
+        return await client.read_flow_run(state.state_details.flow_run_id)
+
+
+async def verbs(state: State[Any]) -> Counter[str]:
+    """How often each verb was a task of this run."""
+    this = FlowRunFilter(id=FlowRunFilterId(any_=[(await seen(state)).id]))
+    async with get_client() as client:
+        found = await client.read_task_runs(flow_run_filter=this)
     return Counter(" ".join(one.name.split()[:2]) for one in found)
 
 
-async def test_a_night_makes_an_image_of_every_server_one_task_per_verb_and_server(
-    project: Any, region: Emulator, policy: Callable[..., str], events: Callable[[], Awaitable[list[Event]]]
+async def nights_heard(events: Heard) -> list[Event]:
+    return [one for one in await events() if one.event == "b2i.night.finished"]
+
+
+async def scheduled_for(begins: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run that comes next was to start then."""
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__SCHEDULED_START_TIME", begins.isoformat())
+
+
+async def test_a_night_makes_an_image_of_every_server_one_task_per_verb_and_server_and_one_event(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard
 ) -> None:
     state = await run(project, policy(), night="2026-11-25")
 
@@ -67,11 +86,152 @@ async def test_a_night_makes_an_image_of_every_server_one_task_per_verb_and_serv
     assert asked(region, "createWholeImage") == 4
     told = await result_of(state)
     assert (told.exit_code, told.report) == (0, report)
-    assert "night-nightly-web" in await pages(state)
-    (event,) = [one for one in await events() if one.event == "b2i.night.finished"]
-    assert event.resource.id == "b2i.policy.nightly-web"
-    assert event.resource["b2i.outcome"] == "made"
+    shown = await pages(state)
+    assert "night-nightly-web" in shown
+    assert all(one.server_name in shown["board-nightly-web"] for one in report.servers)
+    (event,) = await nights_heard(events)
+    assert (event.resource.id, event.resource["b2i.outcome"]) == ("b2i.policy.nightly-web", "made")
     assert event.payload["counts"] == {"made": 4}
-    async with get_client() as client:
-        seen = await client.read_flow_run(state.state_details.flow_run_id)
-    assert (seen.name, seen.tags) == ("night of nightly-web.yaml", ["made"])
+    assert event.payload["summary"] == state.message
+    run_of_it = await seen(state)
+    assert (run_of_it.name, run_of_it.tags) == ("night of nightly-web.yaml", ["made"])
+    assert "\n" not in (state.message or "")
+
+
+async def test_a_server_whose_image_fails_is_told_and_the_others_have_theirs(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    region.faults.arm("job-fails", operation="createWholeImage")
+    with caplog.at_level(logging.INFO, "prefect"):
+        state = await run(project, policy(failed_when={"more_than": 1}))
+
+    assert (state.name, state.is_failed()) == ("PartlyDone", True)
+    report = (await result_of(state)).report
+    assert report
+    assert (len(report.with_outcome("made")), len(report.with_outcome("failed"))) == (3, 1)
+    (failed,) = report.with_outcome("failed")
+    assert failed.server_name in (state.message or "")
+    assert [event.resource["b2i.outcome"] for event in await nights_heard(events)] == ["partly"]
+    assert any(failed.server_name in record.getMessage() for record in caplog.records)
+    assert not any(record.exc_info for record in caplog.records), "one server's failure is no accident: no traceback"
+
+
+async def test_more_failures_than_the_policy_allows_are_a_failed_night(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard
+) -> None:
+    region.faults.arm("job-fails", operation="createWholeImage")
+    state = await run(project, policy(failed_when={"more_than": 0}))
+    assert (state.name, (await result_of(state)).exit_code) == ("Failed", 5)
+    assert [event.resource["b2i.outcome"] for event in await nights_heard(events)] == ["failed"]
+
+
+async def test_the_same_night_again_adopts_everything_and_asks_for_nothing(
+    project: Any, region: Emulator, policy: WriteIt
+) -> None:
+    await run(project, policy())
+    again = await run(project, policy())
+    report = (await result_of(again)).report
+    assert report
+    assert (again.name, report.outcome, len(report.with_outcome("adopted"))) == ("Completed", "adopted", 4)
+    assert asked(region, "createWholeImage") == 4
+
+
+async def test_a_dry_run_makes_nothing_tells_every_server_and_calls_nobody(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard
+) -> None:
+    state = await run(project, policy(), dry_run=True)
+    plan = (await result_of(state)).plan
+    assert plan
+    assert (state.name, state.is_completed(), len(plan.members)) == ("Checked", True, 4)
+    page = (await pages(state))["night-nightly-web"]
+    assert all(member.server_name in page for member in plan.members)
+    assert {request["method"] for request in region.requests if request["operationId"] != "createToken"} == {"GET"}
+    assert await nights_heard(events) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "word"),
+    [
+        ({"servers": {"names": ["nobody-*"]}}, "Refused", "no server fits"),
+        ({"share_with": ["nobody"]}, "Refused", "'nobody'"),
+        ({"colour": "red"}, "Failed", "nightly-web.yaml:1: colour"),
+    ],
+)
+async def test_what_speaks_against_the_whole_night_is_told_once_with_the_reason_and_somebody_is_called(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard, keys: dict[str, Any], name: str, word: str
+) -> None:
+    state = await run(project, policy(**keys))
+    assert (state.name, state.is_failed()) == (name, True)
+    assert word in (state.message or "")
+    assert word in (await pages(state))["night-nightly-web"]
+    assert [event.resource["b2i.outcome"] for event in await nights_heard(events)] == [name.lower()]
+    assert asked(region, "createWholeImage") == 0
+
+
+@pytest.mark.parametrize("name", ["nightly-gone.yaml", "../b2i.yaml", "/etc/passwd"])
+async def test_a_policy_is_a_file_of_the_workers_directory_and_no_other(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard, name: str
+) -> None:
+    policy()
+    state = await run(project, name)
+    assert state.is_failed()
+    assert "none of the worker's: nightly-web.yaml" in (state.message or "")
+    assert [event.resource["b2i.outcome"] for event in await nights_heard(events)] == ["failed"]
+
+
+async def test_a_wrong_log_in_calls_somebody_and_shows_no_secret(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard
+) -> None:
+    from pydantic import SecretStr
+
+    wrong = project.model_copy(update={"password": SecretStr("Wrong-Password-1")}).inside(region)
+    state = await run(wrong, policy())
+    assert state.is_failed()
+    assert "Wrong-Password-1" not in str(await pages(state)) + (state.message or "")
+    assert [event.resource["b2i.outcome"] for event in await nights_heard(events)] == ["failed"]
+
+
+async def test_what_is_only_late_ends_as_still_running_and_turns_green_when_the_cloud_is_done(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard
+) -> None:
+    keys: dict[str, Any] = {"limits": {"deadline": "1m"}, "failed_when": {"more_than": 10}}
+    state = await run(project, policy(**keys))
+    assert (state.name, state.is_failed()) == ("StillRunning", True)
+    assert (await result_of(state)).exit_code == 4
+
+    cast("FakeClock", region.cloud.clock).advance(3600)
+    told = await (await reconcile(project, return_state=True)).aresult()
+    assert {(order.outcome, order.run_id) for order in told} == {("finished", str((await seen(state)).id))}
+
+    again = await run(project, policy(**keys))
+    assert (again.name, asked(region, "createWholeImage")) == ("Completed", 4)
+    assert [event.resource["b2i.outcome"] for event in await nights_heard(events)] == ["still_running", "adopted"]
+
+
+async def test_the_policys_directory_may_hold_broken_files_without_harm_to_a_night(
+    project: Any, policy: WriteIt, settings_file: Path
+) -> None:
+    (settings_file.parent / "policies" / "broken.yaml").write_text("name: [")
+    state = await run(project, policy())
+    assert state.name == "Completed"
+    assert "board-nightly-web" in await pages(state)
+
+
+async def test_the_whole_night_is_kept_as_one_html_file_where_the_worker_has_a_directory_for_evidence(
+    project: Any, policy: WriteIt, settings_file: Path
+) -> None:
+    settings = yaml.safe_load(settings_file.read_text())
+    settings["directories"]["evidence"] = "evidence"
+    settings_file.write_text(yaml.safe_dump(settings))
+    state = await run(project, policy(), night="2026-11-25")
+    file = settings_file.parent / "evidence" / "night-nightly-web-2026-11-25.html"
+    assert "shop-web-01" in file.read_text()
+    assert str(file) in (await pages(state))["night-nightly-web"]
+
+
+# -- which night --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_date_that_is_none_is_told(project: Any, policy: WriteIt) -> None:
+    state = await run(project, policy(), night="tonight")
+    assert "'tonight' is no date" in (state.message or "")

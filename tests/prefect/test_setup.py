@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
+from prefect.blocks.notifications import SlackWebhook
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
 from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
 from backup_to_image.cli.submit import submit
@@ -167,3 +172,156 @@ async def test_a_block_that_is_not_there_is_named_before_anything_is_ordered(ser
         with pytest.raises(UsageError, match="'nowhere'"):
             await submit(OrderForm(backup_id="b"), block="nowhere", tell=print)
         assert await client.count_flow_runs() == before
+
+
+# -- policies -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a b2i.yaml, with one policy in it."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (tmp_path / "b2i.yaml").write_text("directories: {policies: policies}\n")
+    monkeypatch.setenv("B2I_CONFIG", str(tmp_path / "b2i.yaml"))
+    write(folder, "nightly-shop", timezone="Europe/Berlin", schedule="30 22 * * *")
+    return folder
+
+
+def write(folder: Path, name: str, file: str = "", **keys: Any) -> Path:
+    path = folder / (file or f"{name}.yaml")
+    path.write_text(yaml.safe_dump({"name": name, "servers": {"names": ["shop-*"]}} | keys))
+    return path
+
+
+@pytest.fixture(autouse=True)
+async def no_nights(request: pytest.FixtureRequest) -> None:
+    """Each test begins without deployments of policies: what others left would be told as left over."""
+    if "server" in request.fixturenames:
+        nights = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i-night"]))
+        async with get_client() as client:
+            for one in await client.read_deployments(deployment_filter=nights):
+                await client.delete_deployment(one.id)
+
+
+async def test_each_policy_has_a_deployment_of_its_own_whose_schedule_is_off_and_a_second_time_changes_nothing(
+    server: str, credentials: dict[str, Any], policies: Path
+) -> None:
+    told = {f"{item.kind} {item.name}": item for item in await set_up()}
+    assert told["deployment nightly/nightly-shop"].change == "created"
+    async with get_client() as client:
+        deployment = await client.read_deployment_by_name("nightly/nightly-shop")
+        block = await client.read_block_document_by_name(DEFAULT_BLOCK, "otc-project")
+    assert deployment.parameters == {
+        "policy": "nightly-shop.yaml",
+        "project": {"$ref": {"block_document_id": str(block.id)}},
+    }
+    assert set(deployment.tags) == {"b2i", "b2i-night"}
+    assert deployment.global_concurrency_limit
+    assert deployment.global_concurrency_limit.limit == 1
+    assert deployment.concurrency_options
+    assert deployment.concurrency_options.collision_strategy.value == "CANCEL_NEW"
+    (schedule,) = deployment.schedules
+    assert (schedule.active, schedule.schedule) == (False, CronSchedule(cron="30 22 * * *", timezone="Europe/Berlin"))
+    assert (
+        f"prefect deployment schedule resume nightly/nightly-shop {schedule.id}"
+        in told["schedule nightly/nightly-shop night"].note
+    )
+    assert "nightly-shop.yaml" in (deployment.description or "")
+    assert set(changes(await set_up()).values()) == {"unchanged"}
+    async with get_client() as client:
+        silent = [one for one in await client.read_automations() if one.name.startswith("b2i: a run")]
+    watched = [one.trigger.model_dump(mode="json")["match_related"]["prefect.resource.id"] for one in silent]
+    assert all(f"prefect.deployment.{deployment.id}" in one for one in watched)
+
+
+async def test_a_policy_whose_file_is_gone_keeps_its_deployment_and_is_told(
+    server: str, credentials: dict[str, Any], policies: Path
+) -> None:
+    await set_up()
+    async with get_client() as client:
+        deployment = await client.read_deployment_by_name("nightly/nightly-shop")
+        (schedule,) = deployment.schedules
+        await client.update_deployment_schedule(deployment.id, schedule.id, active=True)
+        (policies / "nightly-shop.yaml").unlink()
+        (told,) = [item for item in await set_up() if item.name == "nightly/nightly-shop"]
+        assert told.change == "gone"
+        assert f"prefect deployment schedule pause nightly/nightly-shop {schedule.id}" in told.note
+        assert "prefect deployment delete nightly/nightly-shop" in told.note
+        left = await client.read_deployment_by_name("nightly/nightly-shop")
+        assert left.schedules[0].active, "setup switches nothing off"
+        await client.delete_deployment(deployment.id)
+
+
+async def test_a_policy_that_cannot_be_deployed_is_refused_with_the_reason_and_keeps_no_other_back(
+    server: str, credentials: dict[str, Any], policies: Path
+) -> None:
+    write(policies, "in-the-gap", schedule="30 2 * * *", timezone="Europe/Berlin")
+    write(policies, "nightly-shop", file="twice.yaml")
+    (policies / "wrong.yaml").write_text("name: wrong\nservers: {names: [x]}\ncolour: red\n")
+    told = {item.name: item for item in await set_up() if item.change == "refused"}
+    assert set(told) == {"in-the-gap.yaml", "twice.yaml", "wrong.yaml"}
+    assert "02:30" in told["in-the-gap.yaml"].note
+    assert "nightly-shop.yaml" in told["twice.yaml"].note
+    assert "wrong.yaml:3" in told["wrong.yaml"].note
+    async with get_client() as client:
+        assert await client.read_deployment_by_name("nightly/nightly-shop")
+        with pytest.raises(ObjectNotFound):
+            await client.read_deployment_by_name("nightly/in-the-gap")
+
+
+def test_a_refused_policy_is_exit_code_2_after_the_others_were_deployed(
+    server: str, credentials: dict[str, Any], policies: Path
+) -> None:
+    write(policies, "in-the-gap", schedule="30 2 * * *")
+    with temporary_settings({PREFECT_API_URL: server}):
+        done = CliRunner().invoke(main, ["--directory", str(policies.parent)])
+    assert done.exit_code == 2, done.output
+    assert "Not deployed: in-the-gap.yaml" in done.output
+    assert "nightly/nightly-shop" in done.output
+
+
+async def test_a_policy_of_another_cloud_has_that_clouds_block(
+    server: str, credentials: dict[str, Any], policies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(policies, "nightly-dr", cloud="otc_DR")
+    (without,) = [item for item in await set_up() if item.name == "otc-dr"]
+    assert (without.kind, without.change) == ("block", "missing")
+    assert "'otc_DR'" in without.note
+    auth = {name: credentials[name] for name in ("auth_url", "project_name")}
+    auth |= {"username": credentials["user"], "password": credentials["password"], "user_domain_name": credentials["domain_name"]}
+    (tmp_path / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"otc_DR": {"auth": auth}}}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    assert changes(await set_up())["block otc-dr"] == "created"
+    async with get_client() as client:
+        deployment = await client.read_deployment_by_name("nightly/nightly-dr")
+        block = await client.read_block_document_by_name("otc-dr", "otc-project")
+    assert deployment.parameters["project"] == {"$ref": {"block_document_id": str(block.id)}}
+
+
+async def test_where_no_notification_block_is_nobody_is_told_and_setup_says_how_to_make_one(
+    server: str, credentials: dict[str, Any], policies: Path
+) -> None:
+    (told,) = [item for item in await set_up() if item.kind == "notice"]
+    assert "b2i-night" in told.name
+    assert "make a block of that name" in told.note
+
+
+async def test_a_notification_block_has_an_automation_for_failed_nights_and_one_for_nights_that_nobody_begins(
+    server: str, credentials: dict[str, Any], policies: Path
+) -> None:
+    block = SlackWebhook(url=SecretStr("http://127.0.0.1:9/"))
+    await block.asave("b2i-night", overwrite=True)
+    assert {f"{item.kind} {item.name}" for item in await set_up() if item.change == "created"} >= {
+        "automation b2i: a night failed",
+        "automation b2i: a night was not begun",
+    }
+    assert set(changes(await set_up()).values()) == {"unchanged"}
+    async with get_client() as client:
+        document = await client.read_block_document_by_name("b2i-night", "slack-webhook")
+        for name in ("b2i: a night failed", "b2i: a night was not begun"):
+            (automation,) = await client.read_automations_by_name(name)
+            (action,) = automation.model_dump(mode="json")["actions"]
+            assert action["block_document_id"] == str(document.id)
+            await client.delete_automation(automation.id)
+        await client.delete_block_document(document.id)

@@ -1,0 +1,100 @@
+"""One deployment for each policy in the worker's directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from prefect.server.schemas.schedules import CronSchedule  # the server's own: what it schedules is what counts
+from pydantic import ValidationError
+
+from backup_to_image.blocks import DEFAULT_BLOCK
+from backup_to_image.errors import UsageError
+from backup_to_image.form import files_in
+from backup_to_image.model.policy import Policy
+from backup_to_image.settings import Settings
+from backup_to_image.steps.policy_file import read_policy
+
+__all__ = ["Nights", "block_of", "nights_of", "start_mistake"]
+
+_RISKY_HOURS = range(1, 4)
+"""Local hours in which most of the world switches its clocks: a start in them comes twice, never, or at another hour."""
+_LOOK_AHEAD = timedelta(days=800)
+_MOST = 1000
+
+
+@dataclass
+class Nights:
+    """What the policies of a directory ask to be deployed, and what stands against some of them."""
+
+    declared: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """In the words of prefect.yaml; `block` names the credentials block and `cloud` its entry of clouds.yaml."""
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    """Why, by file name."""
+
+
+async def nights_of(settings: Settings, template: dict[str, Any]) -> Nights:
+    """Read every policy. One that is wrong keeps no other from being deployed."""
+    found, names = Nights(), dict[str, str]()
+    folder = settings.directory("policies")
+    for path in files_in(folder) if folder else ():
+        try:
+            policy = read_policy(path).policy
+        except UsageError as error:
+            found.refused[path.name] = "; ".join(error.problems)
+            continue
+        mistake = await start_mistake(policy, now=datetime.now(UTC))
+        if policy.name in names:
+            mistake = f"name: {policy.name!r} is the name of {names[policy.name]} already"
+        if mistake:
+            found.refused[path.name] = mistake
+            continue
+        names[policy.name] = path.name
+        found.declared.append(_declared(path, policy, template))
+    return found
+
+
+def block_of(policy: Policy) -> str:
+    """The credentials block for the policy's cloud; Prefect takes small letters, digits and dashes."""
+    if policy.cloud is None:
+        return DEFAULT_BLOCK
+    return "".join(char if char.isalnum() and char.isascii() else "-" for char in policy.cloud.lower())
+
+
+async def start_mistake(policy: Policy, *, now: datetime) -> str:
+    """What speaks against the policy's schedule; empty if nothing does.
+
+    Its local times stay out of 01:00 to 03:59, and out of what the zone's own switches of the clocks skip or double: there a
+    night would begin twice, or at another hour.
+    """
+    if policy.schedule is None:
+        return ""
+    try:
+        written = CronSchedule(cron=policy.schedule, timezone="UTC")
+    except (ValidationError, ValueError):
+        return f"schedule: {policy.schedule!r} is no cron; write minute, hour, day, month, weekday, such as `30 22 * * *`"
+    # Counted in UTC, where no clock is switched, the hours are those that are written. They are the same on each day.
+    day = now.replace(hour=1, minute=0, second=0, microsecond=0, tzinfo=UTC)
+    for start in await written.get_dates(_MOST, start=day, end=day + _LOOK_AHEAD):  # pyright: ignore[reportArgumentType] - Prefect's own datetime type is one
+        local = datetime.combine(start.date(), start.time(), ZoneInfo(policy.timezone))
+        risky = local.hour in _RISKY_HOURS
+        if risky or local.utcoffset() != local.replace(fold=1).utcoffset():
+            why = "01:00 to 03:59 are kept free" if risky else f"the clocks of {policy.timezone} are switched then"
+            return f"schedule: it would begin at {local:%H:%M}, and {why}: a night could begin twice, or not at its hour"
+    return ""
+
+
+def _declared(path: Path, policy: Policy, template: dict[str, Any]) -> dict[str, Any]:
+    schedules = [{"slug": "night", "cron": policy.schedule, "timezone": policy.timezone}] if policy.schedule else []
+    return {
+        **template,
+        "name": policy.name,
+        "description": template["description"].replace("{policy}", policy.name).replace("{file}", path.name),
+        "parameters": {"policy": path.name},
+        "schedules": schedules,
+        "block": block_of(policy),
+        "cloud": policy.cloud,
+    }
