@@ -425,3 +425,28 @@ def test_what_could_not_be_deleted_is_noted_and_fails_no_server(region: Region) 
     ended = night(region, **KEEP_ONE)
     assert (ended.code, ended.told["retired"]) == (0, [])
     assert len(ended.told["notes"]) == 4
+
+
+# -- the night as a file ------------------------------------------------------------------------------------------------
+
+
+def test_the_night_is_written_as_one_html_file_where_somebody_names_one(region: Region) -> None:
+    ended = night(region, "--report", "morning/night.html", servers={"names": ["shop-legacy-01", "shop-web-0?"]})
+    page = (region.folder / "morning" / "night.html").read_text()
+    assert ended.told["report"] == "morning/night.html"
+    assert "IMG.0195" in page
+    assert "<svg" in page
+
+
+def test_without_a_file_the_night_is_kept_where_the_settings_keep_evidence(region: Region) -> None:
+    region.write_settings(directories={"evidence": "evidence"})
+    told = night(region, servers={"names": ["shop-web-0?"]}).told
+    assert told["report"].endswith(f"night-nightly-shop-{told['night']}.html")
+    assert (region.folder / "evidence").is_dir()
+
+
+def test_a_page_that_cannot_be_written_costs_nobody_his_night(region: Region) -> None:
+    (region.folder / "file").write_text("")
+    ended = night(region, "--report", "file/night.html", servers={"names": ["shop-web-0?"]})
+    assert (ended.code, ended.told["report"], len(ended.told["made"])) == (0, None, 4)
+    assert "cannot be written" in ended.err
