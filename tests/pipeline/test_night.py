@@ -116,7 +116,7 @@ def test_one_servers_failure_is_its_own_and_is_told_with_the_clouds_words(region
     (failed,) = told["failed"]
     assert (failed["name"], failed["code"]) == ("shop-legacy-01", "IMG.0195")
     assert failed["reason"]
-    assert failed["action"]
+    assert f"`b2i create {failed['backup_id']} --after-failure`" in failed["action"]
     assert len(told["made"]) == told["servers"] - 1
 
 

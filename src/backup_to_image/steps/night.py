@@ -367,11 +367,18 @@ def _failed(member: FleetMember, error: B2iError) -> ServerNight:
             "outcome": "partly" if isinstance(error, PartlyDone) else "late" if isinstance(error, StillRunning) else "failed",
             "reason": error.message,
             "code": _code(error),
-            "action": error.action,
+            "action": _what_to_do(error, backup),
             "backup_id": backup.id if backup else there.backup_id,
             "image_id": there.image_id or error.handle.get("image"),
         }
     )
+
+
+def _what_to_do(error: B2iError, backup: Backup | None) -> str:
+    """An option of a single order is told with its command: a night has no such option."""
+    if not error.option or backup is None:
+        return error.action
+    return error.action.replace(f"`{error.option}`", f"`b2i create {backup.id} {error.option}`")
 
 
 def _code(error: B2iError) -> str:
