@@ -44,7 +44,6 @@ _BACKUPS = {
     "goes": "is deleted too",
     "returns": "goes back to its CBR policy",
     "stays": "stays until somebody deletes it",
-    "unseen": "not to be seen here, left alone",
 }
 
 
