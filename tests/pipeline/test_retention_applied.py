@@ -131,9 +131,9 @@ def test_the_plan_says_which_automatic_backups_go_back_to_their_own_policy_and_h
     fates = {one["image_id"]: (one["backup"], one["gb"]) for one in told["delete"]}
     assert fates == {old: ("returns", 20), mine["id"]: ("goes", 20)}
     assert told["frees_gb"] == 20
-    assert "1 automatic backup (20 GB) go back to their own CBR policy" in ended.out
+    assert "Back to its own CBR policy goes each of 1 automatic backup (20 GB)" in ended.out
     assert theirs["id"] in ended.out
-    assert "2 images go, and 1 backup with them: 20 GB" in ended.out
+    assert "To go: 2 images, and with them 1 backup: 20 GB" in ended.out
     assert "Nothing was deleted" in ended.out
     assert newest not in fates
 
@@ -981,7 +981,7 @@ def test_people_read_every_image_with_its_age_rule_and_backup_and_what_became_of
     assert ended.code == 0
     for word in (SERVER, "newest good", "no rule keeps it, and 1 newer is good", "is deleted too", "goes", "stays"):
         assert word in ended.out
-    assert "1 image go, and 1 backup with them: 20 GB" in ended.out
+    assert "To go: 1 image, and with them 1 backup: 20 GB" in ended.out
     assert "Deleted, and proven to be gone: 1 image, 1 backup: 20 GB" in ended.out
     assert there(region, newest, old) == [True, False]
 
