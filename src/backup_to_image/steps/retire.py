@@ -128,6 +128,8 @@ class Retirement:
         self._stock: _Stock | None = None
         self._reading = asyncio.Lock()
         self._gone: set[str] = set()
+        self._made_at: dict[str, datetime] = {}
+        """Of backups that were made after the lists were read."""
         self._begun = 0
         self._stopped = ""
 
@@ -368,9 +370,10 @@ class Retirement:
             return Retired()
         older = [one for one in stock.candidates.get(server_id, ()) if one.image.id not in {image.id, *self._gone}]
         try:
-            candidates = [*older, *await self._new_one(server_id, image, stock)]
+            await self._learn_age(image, stock)
         except CloudError as error:
             return Retired(stopped=error.message)
+        candidates = [*older, *self._new_one(server_id, image, stock)]
         decided = self._decide(candidates, stock, self._ctx.clock.now())
         decisions = [one for one in decided if not one.keep and one.image_id != image.id]
         removals: list[Removal] = []
@@ -381,13 +384,20 @@ class Retirement:
             removals += [removal] if removal else []
         return Retired(removals=tuple(removals), stopped=self._stopped)
 
-    async def _new_one(self, server_id: str, image: Image, stock: _Stock) -> list[Candidate]:
+    def _new_one(self, server_id: str, image: Image, stock: _Stock) -> list[Candidate]:
         """The night's new image beside the older ones; one that is foreign, or another policy's, stands for nothing here."""
         ours = image.owner == self._ctx.project_id and image.tags.get(SOURCE_TAG) == server_id
         if not ours or image.backup_id is None or image.tags.get(POLICY_TAG) not in {encode_tag(self._policy.name), None}:
             return []
-        taken_at = stock.made_at.get(image.backup_id) or (await self._ctx.cloud.backups.get(image.backup_id)).created_at
+        taken_at = stock.made_at.get(image.backup_id) or self._made_at.get(image.backup_id)
         return [Candidate(image=image, server_id=server_id, taken_at=taken_at)] if taken_at else []
+
+    async def _learn_age(self, image: Image, stock: _Stock) -> None:
+        """When the backup of this image was made, which the lists may be too old to tell."""
+        if image.backup_id and image.backup_id not in stock.made_at and image.backup_id not in self._made_at:
+            backup = await self._ctx.cloud.backups.get(image.backup_id)
+            if backup.created_at:
+                self._made_at[backup.id] = backup.created_at
 
     async def _remove(self, one: Expendable) -> Removal | None:
         """One deletion, counted against the cap; None where something has stopped them all."""
