@@ -641,11 +641,34 @@ def test_trouble_on_the_way_neither_loses_nor_doubles_a_deletion(region: Region,
     assert there(region, newest, old) == [True, False]
 
 
-def test_after_a_lost_answer_it_is_looked_for_before_anything_is_sent_again(region: Region) -> None:
+@pytest.mark.parametrize("operation", ["deleteImage", "deleteBackup"])
+def test_after_a_lost_answer_it_is_looked_for_before_anything_is_sent_again(region: Region, operation: str) -> None:
     _, old = images(region, 2)
-    region.arm("lost-answer", operation="deleteImage")
-    ended = applied(region, policy(region))
-    assert (ended.told["deleted"], len(region.sent("deleteImage"))) == ([old], 1)
+    region.arm("lost-answer", operation=operation)
+    ended = applied(region, policy(region, delete_backup="always"))
+    assert (ended.told["deleted"], len(region.sent(operation))) == ([old], 1)
+
+
+@pytest.mark.parametrize("witness", ["getImage", "listCloudImages"])
+def test_what_one_witness_alone_does_not_know_any_more_is_not_proven_to_be_gone(region: Region, witness: str) -> None:
+    _, old = images(region, 2)
+    found = region.emulator.cloud.get("image", old)
+    assert found
+    region.arm("delete-ignored")
+
+    def hide(asked: Asked) -> None:
+        if asked.operation == witness and region.sent("deleteImage"):
+            region.emulator.cloud.remove("image", old)
+
+    def show(asked: Asked) -> None:
+        if asked.operation == witness and region.sent("deleteImage"):
+            region.emulator.cloud.new("image", found)
+
+    region.watchers.append(hide)
+    region.answered.append(show)
+    ended = applied(region, policy(region, delete_backup="always"))
+    assert (ended.code, ended.told["deleted"], region.sent("deleteBackup")) == (4, [], [])
+    assert ended.told["left"][0]["what"] == "image"
 
 
 @pytest.mark.parametrize("fault", ["reset-before", "error-500", "html-502", "throttled-429"])
