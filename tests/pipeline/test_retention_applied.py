@@ -131,9 +131,9 @@ def test_the_plan_says_which_automatic_backups_go_back_to_their_own_policy_and_h
     fates = {one["image_id"]: (one["backup"], one["gb"]) for one in told["delete"]}
     assert fates == {old: ("returns", 20), mine["id"]: ("goes", 20)}
     assert told["frees_gb"] == 20
-    assert "1 automatic backup (20 GB) go back to their own CBR policy" in ended.out
+    assert "Back to its own CBR policy goes each of 1 automatic backup (20 GB)" in ended.out
     assert theirs["id"] in ended.out
-    assert "2 images go, and 1 backup with them: 20 GB" in ended.out
+    assert "To go: 2 images, and with them 1 backup: 20 GB" in ended.out
     assert "Nothing was deleted" in ended.out
     assert newest not in fates
 
@@ -346,6 +346,15 @@ def test_images_that_somebody_made_by_hand_of_the_policys_servers_count_like_its
     assert (ended.told["deleted"], rules(ended)[newest]) == ([old], "newest good")
 
 
+def test_an_image_whose_backup_is_not_to_be_seen_stays_and_stands_for_none(region: Region) -> None:
+    """Nobody knows how old it is: made today of a backup of last year, it would stand in the place of yesterday's."""
+    newest, old, unknown = images(region, 3)
+    change(region, unknown, backup_id="11111111-2222-4333-8444-555555555555")
+    ended = applied(region, policy(region))
+    assert (ended.told["deleted"], rules(ended)[newest]) == ([old], "newest good")
+    assert rules(ended)[unknown] == "its backup is not to be seen, so nobody knows how old it is"
+
+
 # -- what changes between the plan and the deletion ---------------------------------------------------------------------
 
 
@@ -412,6 +421,51 @@ def test_the_newest_verified_image_has_to_be_there_when_an_older_verified_one_go
     ended = applied(region, policy(region))
     assert (ended.told["deleted"], ended.told["kept_after_all"][0]["image_id"]) == ([], old)
     assert there(region, newest, old) == [True, True]
+
+
+def test_an_older_verified_image_stays_where_the_newest_is_not_verified_any_more(region: Region) -> None:
+    newest, verified, old = images(region, 3)
+    for ident in (verified, old):
+        change(region, ident, tags={"b2i-verified": "20261120"})
+
+    def doubt(asked: Asked) -> None:
+        found = region.emulator.cloud.get("image", verified)
+        if asked.operation == "getImage" and found:
+            region.change("image", found, tags={key: tag for key, tag in found["tags"].items() if key != "b2i-verified"})
+
+    region.watchers.append(doubt)
+    ended = applied(region, policy(region))
+    assert (ended.told["deleted"], ended.told["kept_after_all"][0]["image_id"]) == ([], old)
+    assert "is not verified any more" in ended.told["kept_after_all"][0]["reason"]
+    assert there(region, newest, verified, old) == [True, True, True]
+
+
+@pytest.mark.parametrize("whose", ["another image needs it", "it lies in another project"])
+def test_a_backup_that_is_not_ours_alone_any_more_stays(region: Region, whose: str) -> None:
+    _, old = images(region, 2)
+    backup = backups(region)[1]
+    me = region.account["project_id"]
+
+    def meddle(asked: Asked) -> None:
+        if asked.operation == "getBackup" and "needs" in whose and len(region.images_of(backup["id"])) == 0:
+            region.make_image_by_hand(backup["id"])
+        if asked.operation == "getBackup" and "lies" in whose and backup["project"] == me:
+            region.change("backup", backup, project=region.account["second_project"])
+            member = {
+                "id": "m",
+                "project": backup["project"],
+                "backup_id": backup["id"],
+                "dest_project": me,
+                "status": "accepted",
+            }
+            region.emulator.cloud.new(
+                "backup-member", member | {"vault_id": None, "image_id": None, "created_at": "", "updated_at": ""}
+            )
+
+    region.watchers.append(meddle)
+    ended = applied(region, policy(region, delete_backup="always"))
+    assert (ended.code, ended.told["deleted"], ended.told["deleted_backups"]) == (0, [old], [])
+    assert region.sent("deleteBackup") == []
 
 
 def test_an_image_that_somebody_deletes_meanwhile_is_not_told_as_deleted_by_us(region: Region) -> None:
@@ -587,11 +641,34 @@ def test_trouble_on_the_way_neither_loses_nor_doubles_a_deletion(region: Region,
     assert there(region, newest, old) == [True, False]
 
 
-def test_after_a_lost_answer_it_is_looked_for_before_anything_is_sent_again(region: Region) -> None:
+@pytest.mark.parametrize("operation", ["deleteImage", "deleteBackup"])
+def test_after_a_lost_answer_it_is_looked_for_before_anything_is_sent_again(region: Region, operation: str) -> None:
     _, old = images(region, 2)
-    region.arm("lost-answer", operation="deleteImage")
-    ended = applied(region, policy(region))
-    assert (ended.told["deleted"], len(region.sent("deleteImage"))) == ([old], 1)
+    region.arm("lost-answer", operation=operation)
+    ended = applied(region, policy(region, delete_backup="always"))
+    assert (ended.told["deleted"], len(region.sent(operation))) == ([old], 1)
+
+
+@pytest.mark.parametrize("witness", ["getImage", "listCloudImages"])
+def test_what_one_witness_alone_does_not_know_any_more_is_not_proven_to_be_gone(region: Region, witness: str) -> None:
+    _, old = images(region, 2)
+    found = region.emulator.cloud.get("image", old)
+    assert found
+    region.arm("delete-ignored")
+
+    def hide(asked: Asked) -> None:
+        if asked.operation == witness and region.sent("deleteImage"):
+            region.emulator.cloud.remove("image", old)
+
+    def show(asked: Asked) -> None:
+        if asked.operation == witness and region.sent("deleteImage"):
+            region.emulator.cloud.new("image", found)
+
+    region.watchers.append(hide)
+    region.answered.append(show)
+    ended = applied(region, policy(region, delete_backup="always"))
+    assert (ended.code, ended.told["deleted"], region.sent("deleteBackup")) == (4, [], [])
+    assert ended.told["left"][0]["what"] == "image"
 
 
 @pytest.mark.parametrize("fault", ["reset-before", "error-500", "html-502", "throttled-429"])
@@ -657,6 +734,25 @@ async def test_two_runs_at_once_delete_nothing_twice_and_each_deletion_is_told_o
     assert not done[0].failed
     assert not done[1].failed
     assert there(region, newest) == [True]
+
+
+def test_a_run_that_was_held_up_until_another_took_over_sends_nothing_more(region: Region) -> None:
+    """Its token ends just then, so that the deletion is to be sent again after the log-in; by then it has lost its lease."""
+    _, old = images(region, 2)
+    region.arm("token-expired", operation="deleteImage")
+
+    def overtake(asked: Asked) -> None:
+        if asked.operation == "createToken" and region.sent("deleteImage"):
+            (lease,) = region.journal.glob("lease-image-*.lease")
+            until = (region.clock.now() + timedelta(seconds=3600)).isoformat()
+            lease.write_text(json.dumps({"host": "elsewhere", "nonce": "somebody", "fence": 99, "until": until}))
+            region.clock.advance(61)
+
+    region.watchers.append(overtake)
+    ended = applied(region, policy(region))
+    assert (ended.code, ended.told["deleted"], len(region.sent("deleteImage"))) == (4, [], 1)
+    assert "taken over" in ended.told["left"][0]["reason"]
+    assert there(region, old) == [True]
 
 
 @pytest.mark.parametrize(
@@ -807,6 +903,35 @@ async def test_rolling_an_image_newer_than_the_lists_stands_for_the_one_before_i
     assert sorted(done.deleted) == sorted([newest, before])
 
 
+async def test_rolling_a_new_image_of_an_older_backup_does_not_push_out_the_newest(region: Region) -> None:
+    """As with a recovery set: the night takes an older backup than the one of which somebody has made an image by hand."""
+    newest = image(region, backups(region)[0], made_by=None)["id"]
+    read = rules_of(region.folder / policy(region))
+    async with region.context() as ctx:
+        retirement = Retirement(read, ctx, Survey(ctx))
+        assert (await retirement.plan()).delete == ()
+        region.clock.advance(600)
+        new = await ctx.cloud.images.get(image(region, backups(region)[2])["id"])
+        done = await retirement.after(new.tags["b2i-source"], new, made=1)
+    assert done.removals == ()
+    assert there(region, newest, new.id) == [True, True]
+
+
+async def test_rolling_an_image_of_a_backup_that_the_night_had_made_stands_for_the_one_before_it(region: Region) -> None:
+    newest, before = images(region, 2)
+    region.emulator.cloud.remove("image", newest)
+    made_tonight = backups(region)[0]
+    region.emulator.cloud.remove("backup", made_tonight["id"])
+    read = rules_of(region.folder / policy(region))
+    async with region.context() as ctx:
+        retirement = Retirement(read, ctx, Survey(ctx))
+        assert (await retirement.plan()).delete == ()
+        region.emulator.cloud.new("backup", made_tonight)
+        new = await ctx.cloud.images.get(image(region, made_tonight)["id"])
+        done = await retirement.after(new.tags["b2i-source"], new, made=1)
+    assert done.deleted == (before,)
+
+
 async def test_rolling_a_new_image_that_is_doubtful_or_foreign_lets_nothing_go(region: Region) -> None:
     images(region, 1)
     old = image(region, backups(region)[2])["id"]
@@ -879,7 +1004,7 @@ def test_people_read_every_image_with_its_age_rule_and_backup_and_what_became_of
     assert ended.code == 0
     for word in (SERVER, "newest good", "no rule keeps it, and 1 newer is good", "is deleted too", "goes", "stays"):
         assert word in ended.out
-    assert "1 image go, and 1 backup with them: 20 GB" in ended.out
+    assert "To go: 1 image, and with them 1 backup: 20 GB" in ended.out
     assert "Deleted, and proven to be gone: 1 image, 1 backup: 20 GB" in ended.out
     assert there(region, newest, old) == [True, False]
 

@@ -44,7 +44,6 @@ _BACKUPS = {
     "goes": "is deleted too",
     "returns": "goes back to its CBR policy",
     "stays": "stays until somebody deletes it",
-    "unseen": "not to be seen here, left alone",
 }
 
 
@@ -83,7 +82,8 @@ def command(options: Options, policy: str, apply_it: bool, fail_on_findings: boo
                 output.note(note)
             if not apply_it:
                 output.result({})
-                output.show(f"Nothing was deleted. `b2i retention {policy} --apply` deletes them." if plan.delete else "")
+                if plan.delete:
+                    output.show(f"Nothing was deleted. `b2i retention {policy} --apply` deletes them.")
                 return 5 if fail_on_findings and (plan.delete or plan.waiting) else 0
             done = await retirement.apply(plan, told=lambda removal: _note(keys, removal))
             keys["stopped"] = done.stopped or None
@@ -159,15 +159,17 @@ def _show_plan(output: Output, plan: RetirementPlan) -> None:
     output.show(table if decisions else f"Policy {plan.policy} has no images yet.")
     if plan.delete:
         going = [one for one in plan.delete if one.doomed.backup == "goes"]
-        output.show(f"{_many(len(plan.delete), 'image')} go, and {_many(len(going), 'backup')} with them: {plan.frees_gb} GB.")
+        output.show(
+            f"To go: {_many(len(plan.delete), 'image')}, and with them {_many(len(going), 'backup')}: {plan.frees_gb} GB."
+        )
     if plan.waiting:
-        output.show(f"{_many(len(plan.waiting), 'more')} wait for the next run: max_deletions allows {plan.most} at a time.")
+        output.show(f"To wait for the next run: {len(plan.waiting)} more; max_deletions allows {plan.most} at a time.")
     if plan.returning:
         total = sum(one.decision.gb for one in plan.returning)
-        output.show(f"{_many(len(plan.returning), 'automatic backup')} ({total} GB) go back to their own CBR policy:")
+        output.show(f"Back to its own CBR policy goes each of {_many(len(plan.returning), 'automatic backup')} ({total} GB):")
     for one in plan.returning:
         expires = one.doomed.backup_expires_at
-        until = f", which keeps it until {expires:%Y-%m-%d}" if expires and expires > plan.decided_at else ", and may go at once"
+        until = f", expires on {expires:%Y-%m-%d}" if expires and expires > plan.decided_at else ", may be deleted there at once"
         output.show(f"  {one.doomed.backup_id}  {one.decision.gb} GB  of {escape(one.decision.image_name)}{until}")
 
 
@@ -203,4 +205,4 @@ def _age(plan: RetirementPlan, one: Decision) -> str:
 
 
 def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 or what == 'more' else 's'}"
+    return f"{count} {what}{'' if count == 1 else 's'}"

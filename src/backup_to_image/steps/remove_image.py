@@ -27,9 +27,9 @@ from backup_to_image.steps.once import note_sent, send, settle
 __all__ = ["BackupFate", "Doomed", "InUse", "Removal", "finish_removal", "may_go", "open_removals", "remove_image"]
 
 BackupRule = Literal["never", "made_by_us", "always"]
-BackupFate = Literal["goes", "returns", "stays", "unseen"]
+BackupFate = Literal["goes", "returns", "stays"]
 """What becomes of the backup of an image that goes: it goes too; its own CBR policy has it again, which an image had suspended;
-it stays until somebody deletes it; it is not among the project's own backups, and is left alone."""
+it stays until somebody deletes it."""
 _RETIRE = "retire"
 _PATIENCE = timedelta(minutes=10)
 """For one image with everything: as long as the slowest public client waits for a deletion (BEHAVIOUR.md 6)."""
@@ -49,7 +49,7 @@ class Doomed(Value):
     """The policy's name, for whom it goes."""
     policy_tag: str | None
     verified: bool
-    backup_id: str | None
+    backup_id: str
     backup: BackupFate
     backup_rule: BackupRule
     backup_expires_at: AwareDatetime | None = None
@@ -132,7 +132,7 @@ async def _remove(doomed: Doomed, ctx: Context, in_use: InUse | None) -> Removal
     deadline = ctx.deadline(_PATIENCE)
     try:
         # The lease of the image's own making: nobody adopts it while it goes.
-        async with hold(ctx.journal, "image", ctx.project_id, doomed.backup_id or doomed.image_id, deadline=deadline) as lease:
+        async with hold(ctx.journal, "image", ctx.project_id, doomed.backup_id, deadline=deadline) as lease:
             removal = await _Removing(doomed, ctx, lease, in_use).image_first()
             lease.for_good = removal.image in {"deleted", "gone"} and not removal.late
             return removal
@@ -250,8 +250,6 @@ class _Removing:
     async def _then_backup(self, removal: Removal) -> Removal:
         """What becomes of the backup, now that no image needs it."""
         ident, asked = self.doomed.backup_id, self._fact(_BACKUP_ASKED)
-        if ident is None:
-            return removal
         try:
             backup = await self._backup()
             if backup is None or (backup.status in _OVER and not asked):
@@ -273,7 +271,7 @@ class _Removing:
 
     async def _backup(self) -> Backup | None:
         try:
-            return await self.ctx.cloud.backups.get(self.doomed.backup_id or "")
+            return await self.ctx.cloud.backups.get(self.doomed.backup_id)
         except NotFound:
             return None
 
@@ -287,7 +285,7 @@ class _Removing:
             return removal.model_copy(update={"backup": "deleted"})
         expires = self.doomed.backup_expires_at
         expired = expires is not None and expires <= self.ctx.clock.now()
-        if removal.image == "gone" or self.doomed.backup in {"goes", "unseen"} or expired:
+        if removal.image == "gone" or self.doomed.backup == "goes" or expired:
             return removal.model_copy(update={"backup": "gone"})
         state = f"is {backup.status}" if backup else "is gone"
         reason = (
@@ -318,7 +316,7 @@ class _Removing:
         return self._intent(**{_BACKUP_ASKED: True, _TOLD: self._fact(_TOLD)})
 
     async def _ask_for_backup(self) -> bool:
-        await self.ctx.cloud.backups.delete(self.doomed.backup_id or "", guard=self.lease.still_mine)
+        await self.ctx.cloud.backups.delete(self.doomed.backup_id, guard=self.lease.still_mine)
         return True
 
     async def _backup_gone(self) -> bool | None:
@@ -366,8 +364,6 @@ class _Removing:
             await journal.write(self._intent(**{_TOLD: True, _BACKUP_ASKED: self._fact(_BACKUP_ASKED)}))
         else:
             await self._close()
-        if doomed.backup_id is None:
-            return
         kinds = ["image"] if doomed.source_gone and removal.backup not in {"deleted", "gone", "lost"} else ["image", "facts"]
         for kind in kinds:
             noted = await journal.read(kind, project, doomed.backup_id)
@@ -402,7 +398,6 @@ def _against(image: Image, doomed: Doomed, ctx: Context) -> str:
         (image.status != "active", f"it is {image.status}"),
         (HOLD_TAG in image.tags, "it is held"),
         (image.protected, "it is protected"),
-        (image.visibility == "shared", "it is shared"),
         (VERIFIED_TAG in image.tags and not doomed.verified, "it was verified meanwhile"),
     )
     return next((reason for applies, reason in reasons if applies), "")

@@ -100,6 +100,9 @@ class _Stock(Value):
     set_aside: tuple[Decision, ...] = ()
     """Images that carry our mark and are kept without asking the rules."""
     backups: dict[str, Backup] = {}
+    """Those of the candidates."""
+    made_at: dict[str, datetime] = {}
+    """When each backup of the policy's servers was made, those without an image too."""
     present: frozenset[str] = frozenset()
     """The servers that the policy chooses."""
     vanished: frozenset[str] = frozenset()
@@ -125,6 +128,8 @@ class Retirement:
         self._stock: _Stock | None = None
         self._reading = asyncio.Lock()
         self._gone: set[str] = set()
+        self._made_at: dict[str, datetime] = {}
+        """Of backups that were made after the lists were read."""
         self._begun = 0
         self._stopped = ""
 
@@ -178,7 +183,7 @@ class Retirement:
         newest_first = sorted((one for one in candidates if one.good), key=lambda one: (one.taken_at, one.image.id), reverse=True)
         newest = next((one.image.id for one in newest_first), None)
         verified = next((one.image.id for one in newest_first if one.verified), None) if candidate.verified else None
-        backup = stock.backups.get(decision.backup_id or "")
+        backup = stock.backups[decision.backup_id or ""]
         rule = self._policy.retention.delete_backup
         return Expendable(
             decision=decision,
@@ -189,10 +194,10 @@ class Retirement:
                 policy=self._policy.name,
                 policy_tag=candidate.image.tags.get(POLICY_TAG),
                 verified=candidate.verified,
-                backup_id=decision.backup_id,
+                backup_id=backup.id,
                 backup=self._fate(backup, decision.image_id),
                 backup_rule=rule,
-                backup_expires_at=backup.expires_at if backup and backup.automatic else None,
+                backup_expires_at=backup.expires_at if backup.automatic else None,
                 gb=decision.gb,
                 stand_ins=tuple(dict.fromkeys(one for one in (newest, verified) if one)),
                 verified_stand_in=verified,
@@ -200,9 +205,7 @@ class Retirement:
             ),
         )
 
-    def _fate(self, backup: Backup | None, image_id: str) -> BackupFate:
-        if backup is None:
-            return "unseen"
+    def _fate(self, backup: Backup, image_id: str) -> BackupFate:
         if may_go(backup, self._policy.retention.delete_backup, image_id, self._ctx.project_id):
             return "goes"
         return "returns" if backup.automatic else "stays"
@@ -248,11 +251,11 @@ class Retirement:
             if image.id in self._gone or (server_id not in present and policy_tag != mine):
                 continue  # gone by now; another policy's server, or nobody's
             backup = known.get(image.backup_id or "")
-            taken_at = (backup and backup.created_at) or image.created_at
+            taken_at = backup.created_at if backup else None
             candidate = Candidate(
                 image=image,
                 server_id=server_id,
-                taken_at=taken_at or self._ctx.clock.now(),
+                taken_at=taken_at or image.created_at or self._ctx.clock.now(),
                 gb=backup.size_gb if backup else 0,
                 shared=image.visibility == "shared",
                 in_drill=image.id in in_drills,
@@ -260,7 +263,8 @@ class Retirement:
             if policy_tag is not None and policy_tag != mine:
                 aside.append(_kept(candidate, f"made by policy {decode_tag(policy_tag)}, and left to it"))
             elif taken_at is None:
-                aside.append(_kept(candidate, "it does not tell when it was made"))
+                # Made today of a backup of last year, it would stand in the place of yesterday's.
+                aside.append(_kept(candidate, "its backup is not to be seen, so nobody knows how old it is"))
             elif server_id in unclear:
                 aside.append(_kept(candidate, f"whether its server is gone cannot be seen: {unclear[server_id]}"))
             elif server_id in servers and server_id not in present:
@@ -269,11 +273,12 @@ class Retirement:
                 candidates.setdefault(server_id, []).append(candidate)
         names = {ident: servers[ident].name for ident in {*candidates, *(one.server_id for one in aside)} if ident in servers}
         names |= {backup.resource_id: backup.resource_name for backup in backups if backup.resource_id in vanished}
-        used = {one.image.backup_id for found in candidates.values() for one in found if one.image.backup_id}
+        used = {one.image.backup_id for found in candidates.values() for one in found}
         return _Stock(
             candidates={server_id: tuple(found) for server_id, found in candidates.items()},
             set_aside=tuple(aside),
-            backups={ident: known[ident] for ident in used if ident in known},
+            backups={ident: backup for ident, backup in known.items() if ident in used},
+            made_at={one.id: one.created_at for one in backups if one.created_at and one.resource_id in present},
             present=frozenset(present),
             vanished=frozenset(vanished),
             server_names=names,
@@ -364,8 +369,13 @@ class Retirement:
         if server_id not in stock.present:
             return Retired()
         older = [one for one in stock.candidates.get(server_id, ()) if one.image.id not in {image.id, *self._gone}]
+        try:
+            await self._learn_age(image, stock)
+        except CloudError as error:
+            return Retired(stopped=error.message)
         candidates = [*older, *self._new_one(server_id, image, stock)]
-        decisions = [one for one in self._decide(candidates, stock, self._ctx.clock.now()) if not one.keep]
+        decided = self._decide(candidates, stock, self._ctx.clock.now())
+        decisions = [one for one in decided if not one.keep and one.image_id != image.id]
         removals: list[Removal] = []
         for decision in sorted(decisions, key=lambda one: (one.taken_at, one.image_id)):
             if self._begun >= self._most(stock.count, made):
@@ -390,11 +400,17 @@ class Retirement:
     def _new_one(self, server_id: str, image: Image, stock: _Stock) -> list[Candidate]:
         """The night's new image beside the older ones; one that is foreign, or another policy's, stands for nothing here."""
         ours = image.owner == self._ctx.project_id and image.tags.get(SOURCE_TAG) == server_id
-        if not ours or image.tags.get(POLICY_TAG) not in {encode_tag(self._policy.name), None}:
+        if not ours or image.backup_id is None or image.tags.get(POLICY_TAG) not in {encode_tag(self._policy.name), None}:
             return []
-        known = next((one for one in stock.candidates.get(server_id, ()) if one.image.id == image.id), None)
-        taken_at = known.taken_at if known else image.created_at or self._ctx.clock.now()
-        return [Candidate(image=image, server_id=server_id, taken_at=taken_at, gb=known.gb if known else 0)]
+        taken_at = stock.made_at.get(image.backup_id) or self._made_at.get(image.backup_id)
+        return [Candidate(image=image, server_id=server_id, taken_at=taken_at)] if taken_at else []
+
+    async def _learn_age(self, image: Image, stock: _Stock) -> None:
+        """When the backup of this image was made, which the lists may be too old to tell."""
+        if image.backup_id and image.backup_id not in stock.made_at and image.backup_id not in self._made_at:
+            backup = await self._ctx.cloud.backups.get(image.backup_id)
+            if backup.created_at:
+                self._made_at[backup.id] = backup.created_at
 
     async def _remove(self, one: Expendable) -> Removal | None:
         """One deletion, counted against the cap; None where something has stopped them all."""
