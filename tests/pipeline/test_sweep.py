@@ -1,9 +1,10 @@
 """What nobody needs any more is told first and removed later, and only if it is ours; everything else stays as it is."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -232,6 +233,53 @@ def test_what_has_changed_since_the_lists_were_read_counts(
     assert (region.writes, there(region, "image", image["id"])) == ([], True)
 
 
+def at_the_request(region: Region, operation: str, do: Callable[[], None], *, number: int = 1) -> None:
+    """Somebody does something right before so many of these requests have come."""
+    left = number
+
+    def watch(asked: Asked) -> None:
+        nonlocal left
+        if asked.operation == operation:
+            left -= 1
+            if left == 0:
+                do()
+
+    region.watchers.append(watch)
+
+
+def new_records(region: Region, make: Callable[[], Any]) -> dict[Path, bytes]:
+    """What the journal has after that, taken out again: to be put back in the middle of another run."""
+    before = set(region.journal.glob("*.json"))
+    make()
+    found = {path: path.read_bytes() for path in set(region.journal.glob("*.json")) - before}
+    assert found
+    for path in found:
+        path.unlink()
+    return found
+
+
+def put(records: dict[Path, bytes]) -> None:
+    for path, content in records.items():
+        path.write_bytes(content)
+
+
+def test_what_an_order_has_begun_to_be_at_since_the_lists_were_read_is_left_alone(region: Region, backup: str) -> None:
+    """One thing is being removed when somebody orders what the next ones are of."""
+    first = dead_image(region, region.account["backups"]["available"][1])
+    region.clock.advance(60)
+    second = dead_image(region, backup)
+    source, order = region.make_image_by_hand(region.account["backups"]["available"][2])["id"], launch_order(region)
+    mark = drill(region, source, order)
+    seen_for(region)
+    image_wanted = OrderedImage(backup_id=backup, image_name="x")
+    drill_wanted = OrderedLaunch(image_id=source, order=order, mode="drill")
+    begun = new_records(region, lambda: open_order(region, image_wanted, timedelta(hours=2)))
+    begun |= new_records(region, lambda: open_order(region, drill_wanted, timedelta(hours=2)))
+    at_the_request(region, "deleteImage", lambda: put(begun))
+    assert actions(sweep(region, "--apply")) == {first["id"]: "removed", second["id"]: "kept", mark: "kept"}
+    assert region.writes == ["deleteImage"]
+
+
 @contextmanager
 def somebody_has(region: Region, kind: str, name: str) -> Iterator[None]:
     """A live run holds the lease while the sweep looks and removes."""
@@ -366,20 +414,26 @@ def test_where_a_drill_and_a_failover_seem_to_be_one_launch_a_person_has_to_look
     (server,) = region.launched()
     region.change("server", server, tags={"b2i-drill": told["launch_id"], "b2i-launch": told["launch_id"]})
     seen_for(region)
+    assert actions(sweep(region)) == {told["launch_id"]: "kept"}
     assert actions(sweep(region, "--apply")) == {told["launch_id"]: "kept"}
     assert region.writes == []
 
 
-def test_a_server_that_becomes_a_failover_at_the_last_moment_stays(region: Region, backup: str) -> None:
+@pytest.mark.parametrize("change", ["it becomes a failover", "it is held", "another carries its mark"])
+def test_what_has_changed_about_a_drill_since_the_lists_were_read_counts(region: Region, backup: str, change: str) -> None:
     told = launched(region, backup)
     (server,) = region.launched()
     seen_for(region)
 
-    def change(asked: Asked) -> None:
-        if asked.operation == "listServersDetail" and len(region.sent("listServersDetail")) == 2:
-            region.change("server", server, tags={"b2i-drill": told["launch_id"], "b2i-launch": told["launch_id"]})
+    def do() -> None:
+        if change == "another carries its mark":
+            other = dict(server) | {"id": "11111111-2222-4333-8444-555555555555", "volumes": [], "listens": False}
+            region.emulator.cloud.new("server", other)
+        else:
+            tag = {"b2i-launch": told["launch_id"]} if "failover" in change else {"b2i-hold": "yes"}
+            region.change("server", server, tags=server["tags"] | tag)
 
-    region.watchers.append(change)
+    at_the_request(region, "listServersDetail", do, number=2)
     assert actions(sweep(region, "--apply")) == {told["launch_id"]: "kept"}
     assert region.writes == []
 
@@ -555,16 +609,28 @@ def test_a_share_that_the_reconciler_finishes_has_its_end(region: Region, backup
     assert len(sweep(region).told["found"]) == 1
 
 
-def test_a_share_or_an_image_that_is_gone_by_itself_is_forgotten(region: Region, backup: str) -> None:
+@pytest.mark.parametrize("kind", ["image-member", "image"])
+def test_a_share_that_has_ended_by_itself_or_with_its_image_is_forgotten(region: Region, backup: str, kind: str) -> None:
     shared(region, backup, "--share-for", "1d")
     (image,) = region.images_of(backup)
     (member,) = region.things("image-member", image_id=image["id"])
     region.clock.advance(9 * DAY)
-    region.emulator.cloud.remove("image-member", member["id"])
+    region.emulator.cloud.remove(kind, member["id"] if kind == "image-member" else image["id"])
     assert sweep(region, "--apply").told["found"] == []
     region.forget()
     sweep(region, "--apply")
-    assert region.sent("listImageMembers") == []
+    assert region.sent("listImageMembers", "getImage") == []
+
+
+def test_an_end_that_has_been_put_off_since_the_lists_were_read_is_not_yet(region: Region, backup: str) -> None:
+    dead_image(region, region.account["backups"]["available"][1])
+    end = new_records(region, lambda: shared(region, backup, "--share-for", "1d"))
+    put(end)
+    (record,) = [path for path in end if path.name.startswith("share-expiry")]
+    seen_for(region, 9 * DAY)
+    at_the_request(region, "deleteImage", record.unlink)
+    assert sorted(actions(sweep(region, "--apply")).values()) == ["kept", "removed"]
+    assert members(region, backup) == {dr(region)}
 
 
 @pytest.mark.parametrize("fault", ["lost-answer", "reset-before", "error-503", "throttled-429", "truncated-json"])
@@ -594,6 +660,12 @@ def test_a_batch_call_in_trouble_is_replaced_by_single_ones(region: Region, back
 def test_an_end_without_a_share_or_at_once_is_a_mistake(region: Region, backup: str, words: tuple[str, ...]) -> None:
     ended = region.b2i("create", backup, *words)
     assert (ended.code, region.writes) == (2, [])
+    assert "--share-for" in ended.error["message"]
+
+
+def test_prefects_form_has_no_field_for_an_end_so_it_is_refused_there(region: Region, backup: str) -> None:
+    ended = region.b2i("create", backup, "--share-with", "dr", "--share-for", "1d", "--prefect")
+    assert (ended.code, region.asked) == (2, [])
     assert "--share-for" in ended.error["message"]
 
 

@@ -1,7 +1,7 @@
 """Shares with an end: until when a project is to have an image, written down beside the share. `b2i sweep` ends what is over.
 
 The cloud knows no end of a share, so the journal is all that does. It is written before the share is asked for, so that no crash
-leaves a share without its end, and again when the share is proven.
+leaves a share without its end; the end of a share that never came about is forgotten when its day has come.
 """
 
 from __future__ import annotations

@@ -41,16 +41,13 @@ async def share_image(
     missing = tuple(project for project in projects if project not in have)
     if len(have) + len(missing) > MOST_MEMBERS:
         raise Refused(_no_room(image, len(have), missing))
-    ending = await _ending(image, projects, missing, ctx) if share_for is not None else ()
     if share_for is not None:
-        await expiry.note(image, ending, ctx, share_for=share_for)
+        await expiry.note(image, await _ending(image, projects, missing, ctx), ctx, share_for=share_for)
     if missing:
         ctx.tell(f"sharing {image.name} with {', '.join(missing)} {until(deadline)}")
         await _add(image, missing, ctx, deadline)
     shared = await _prove(image, projects, ctx, deadline)
-    if share_for is not None:
-        await expiry.note(image, ending, ctx, share_for=share_for)
-    else:
+    if share_for is None:
         await expiry.forget(image.id, projects, ctx)
     return shared
 

@@ -360,14 +360,13 @@ async def _shares(ctx: Context) -> list[_Candidate]:
     found: list[_Candidate] = []
     for over in await expiry.due(ctx):
         try:
-            image = await ctx.cloud.images.get(over.image_id)
             members = {member.project_id for member in await ctx.cloud.images.members(over.image_id)}
         except NotFound:
             await expiry.forget(over.image_id, (over.project_id,), ctx)
             continue
         if over.project_id not in members:
             await expiry.forget(over.image_id, (over.project_id,), ctx)
-        elif image.owner == ctx.project_id:
+        else:
             found.append(
                 _Candidate(
                     kind="share",
@@ -520,7 +519,6 @@ async def _against(image: Image, in_use: _InUse, ctx: Context) -> str:
     source = image.tags.get(SOURCE_TAG)
     fits = image.status == "killed" or image.status in _MAKING
     reasons = (
-        (image.owner != ctx.project_id, "it lies in another project"),
         (source is None, "it does not carry our mark"),
         (not fits, f"it is {image.status} by now"),
         (bool(_held(image)), _held(image)),
@@ -585,8 +583,6 @@ async def _end_share(over: Expiry, ctx: Context) -> None:
         raise _Kept("its end has been put off")
     try:
         image = await ctx.cloud.images.get(over.image_id)
-        if image.owner != ctx.project_id:
-            raise _Kept("the image lies in another project")
         await unshare_image(image, (over.project_id,), ctx, deadline=ctx.deadline(_PATIENCE))
     except NotFound:
         pass  # with its image
