@@ -16,7 +16,7 @@ from backup_to_image.form import policy_named
 from backup_to_image.steps.night import run_night
 from flows.image_from_backup import make_image
 from tasks.cancelled import report_cancelled_night
-from tasks.night_report import night_ended, night_not_begun, night_planned, night_superseded
+from tasks.night_report import mistake, night_ended, night_not_begun, night_planned, night_superseded
 from tasks.nights import night_to_do, plan_of_night
 from tasks.policy import check_starts
 
@@ -51,3 +51,6 @@ async def nightly(policy: str, project: OtcProject, dry_run: bool = False, night
             return await night_ended(report, wanted, ctx)
     except B2iError as error:
         return await night_not_begun(error, policy)
+    except Exception as error:
+        await night_not_begun(mistake(error), policy)  # nobody is awake to see a mistake of our own
+        raise

@@ -25,7 +25,7 @@ from tasks import pages
 from tasks.events import night_finished
 from tasks.policy import NO_RETRY
 
-__all__ = ["artifact_key", "night_ended", "night_not_begun", "night_planned", "night_superseded", "publish"]
+__all__ = ["artifact_key", "mistake", "night_ended", "night_not_begun", "night_planned", "night_superseded", "publish"]
 
 _OUTCOMES = {"made", "adopted", "partly", "still-running", "failed", "refused", "checked", "cancelled"}
 _STATES = {"partly": "PartlyDone", "still_running": "StillRunning", "failed": "Failed", "refused": "Refused"}
@@ -69,6 +69,15 @@ async def night_not_begun(error: B2iError, policy: str) -> State[Any]:
     await publish_night(_named(), result, words, f"# The night of {policy} was not begun\n\n{words}")
     night_finished(_named(), None, words, outcome="refused" if result.outcome == "refused" else "failed")
     return Failed(name=_STATES.get(result.outcome or "", "Failed"), message=words, data=error)
+
+
+def mistake(error: Exception) -> B2iError:
+    """An error that nobody thought of, for people."""
+    return B2iError(
+        f"b2i itself made a mistake ({type(error).__name__}: {error}).",
+        action="Retry in this run's menu adopts what was made; report it with the run's log.",
+        code="b2i.unexpected",
+    )
 
 
 @task(name="publish night", task_run_name="publish night of {policy}", **NO_RETRY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +15,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import Event
+from prefect.flow_engine import run_flow_async
+from prefect.states import Scheduled
 
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
 from backup_to_image.form import NIGHT_RESULT_KEY, NightResult
 from backup_to_image.model.night import NightReport
+from backup_to_image.steps.survey import Survey
 from flows.nightly import nightly
 from flows.reconcile import reconcile
 from tests.prefect.test_flow import asked, pages
@@ -69,9 +72,17 @@ async def nights_heard(events: Heard) -> list[Event]:
     return [one for one in await events() if one.event == "b2i.night.finished"]
 
 
-async def scheduled_for(begins: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run that comes next was to start then."""
-    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__SCHEDULED_START_TIME", begins.isoformat())
+async def run_of(begins: datetime, project: Any, policy: str) -> State[Any]:
+    """A run that was to start then, and only starts now."""
+    async with get_client() as client:
+        late = await client.create_flow_run(nightly, state=Scheduled(scheduled_time=begins))
+    ended: State[Any] = await run_flow_async(
+        nightly,
+        flow_run=late,
+        parameters={"policy": policy, "project": project, "dry_run": False, "night": ""},
+        return_type="state",
+    )
+    return ended
 
 
 async def test_a_night_makes_an_image_of_every_server_one_task_per_verb_and_server_and_one_event(
@@ -191,6 +202,16 @@ async def test_a_wrong_log_in_calls_somebody_and_shows_no_secret(
     assert [event.resource["b2i.outcome"] for event in await nights_heard(events)] == ["failed"]
 
 
+async def test_a_mistake_of_our_own_calls_somebody_too(
+    project: Any, policy: WriteIt, events: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Survey, "servers", None)
+    state = await run(project, policy())
+    assert state.is_failed()
+    assert "b2i itself made a mistake" in (await pages(state))["night-nightly-web"]
+    assert [event.resource["b2i.outcome"] for event in await nights_heard(events)] == ["failed"]
+
+
 async def test_what_is_only_late_ends_as_still_running_and_turns_green_when_the_cloud_is_done(
     project: Any, region: Emulator, policy: WriteIt, events: Heard
 ) -> None:
@@ -235,3 +256,32 @@ async def test_the_whole_night_is_kept_as_one_html_file_where_the_worker_has_a_d
 async def test_a_date_that_is_none_is_told(project: Any, policy: WriteIt) -> None:
     state = await run(project, policy(), night="tonight")
     assert "'tonight' is no date" in (state.message or "")
+
+
+async def test_a_night_that_begins_after_midnight_is_still_the_night_of_its_schedule(
+    project: Any, region: Emulator, policy: WriteIt
+) -> None:
+    now = region.cloud.clock.now()
+    begins = (now - timedelta(days=1)).replace(hour=22, minute=30)
+    state = await run_of(begins, project, policy(schedule="30 22 * * *", timezone="UTC"))
+    report = (await result_of(state)).report
+    assert report
+    assert now < begins + timedelta(days=1), "the emulated day begins before 22:30"
+    assert report.night == begins.date().isoformat()
+
+
+async def test_of_several_missed_nights_the_newest_is_done_once_whichever_run_comes_first(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard
+) -> None:
+    newest = (region.cloud.clock.now() - timedelta(days=1)).replace(hour=22, minute=30)
+    name = policy(schedule="30 22 * * *", timezone="UTC")
+    ends = [await run_of(newest - timedelta(days=days), project, name) for days in (3, 2, 1, 0)]
+
+    first, *others, last = ends
+    report = (await result_of(first)).report
+    assert report
+    assert (first.name, report.night, len(report.with_outcome("made"))) == ("Completed", newest.date().isoformat(), 4)
+    assert [(state.name, state.is_cancelled()) for state in others] == [("Superseded", True)] * 2
+    assert last.name == "Completed", "the newest night's own run adopts what is there"
+    assert asked(region, "createWholeImage") == 4
+    assert [event.payload["night"] for event in await nights_heard(events)] == [newest.date().isoformat()] * 2
