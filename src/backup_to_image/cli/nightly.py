@@ -69,7 +69,7 @@ def command(options: Options, policy: Path, dry_run: bool, report: Path | None) 
         raise click.UsageError("A night in Prefect is started by its deployment; leave --prefect out.")
 
     async def work(output: Output) -> int:
-        from backup_to_image.night_pages import keep_night
+        from backup_to_image.night_pages import keep_night, summary
         from backup_to_image.steps.night import retirement_of, run_night, survey_for
         from backup_to_image.steps.night_plan import check_members, plan_night
         from backup_to_image.steps.pipeline import image_from_backup
@@ -83,7 +83,12 @@ def command(options: Options, policy: Path, dry_run: bool, report: Path | None) 
                 plan = await plan_night(wanted, ctx, survey, retirement=retirement_of(wanted, ctx))
                 return _show_plan(await check_members(plan, wanted, ctx, survey), output)
             detail = output.say if options.verbose else None
-            told = await run_night(wanted, ctx, make=image_from_backup, detail=detail)
+
+            def stopped(so_far: NightReport) -> None:
+                output.blank |= night_json(so_far)
+                output.say(summary(so_far))
+
+            told = await run_night(wanted, ctx, make=image_from_backup, detail=detail, stopped=stopped)
             page = keep_night(told, ctx, wanted.zone, file=report)
             output.result(night_json(told) | {"report": str(page) if page else None})
             _show_report(told, page, output)

@@ -16,6 +16,7 @@ from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from backup_to_image.errors import B2iError, JobFailed, PartlyDone, Refused, StillRunning
+from backup_to_image.journal import JournalError
 from backup_to_image.model import Backup, Delivery, ImageOrder
 from backup_to_image.model.night import FleetMember, NightOutcome, NightPlan, NightReport, ServerNight
 from backup_to_image.model.policy import Policy
@@ -66,12 +67,13 @@ async def run_night(
     make: MakeImage,
     night: date | None = None,
     detail: Callable[[str], None] | None = None,
+    stopped: Callable[[NightReport], None] | None = None,
 ) -> NightReport:
     """Give every server of the policy its image, many at a time; the report names each server and what came of it.
 
     Run it again at any time: what is there is adopted, and only what is missing is made; the same night keeps its deadline. Stop
-    it at any time: what the cloud was asked for is found by the next run. `detail` takes the lines of single servers. Raises
-    Refused where something speaks against the whole night, before anything is made; JournalError.
+    it at any time: what the cloud was asked for is found by the next run, and `stopped` hears how far it came. `detail` takes the
+    lines of single servers. Raises Refused where something speaks against the whole night, before anything is made; JournalError.
     """
     night = night or night_of(ctx.clock.now(), policy)
     began, requests = ctx.clock.now(), ctx.cloud.requests
@@ -83,25 +85,35 @@ async def run_night(
         ctx.tell(f"warning: {note}")
     async with night_kept(policy, night, ctx) as kept:
         shift = _Shift(policy, plan, ctx, survey, retirement, make, kept, detail)
-        servers = await shift.work()
-        outcome = _outcome(servers, policy)
-        if retirement and outcome != "failed":
-            await shift.retire_the_rest(retirement)
-        report = NightReport(
-            policy=policy.name,
-            night=night.isoformat(),
-            project_id=ctx.project_id,
-            outcome=outcome,
-            began_at=began,
-            ended_at=ctx.clock.now(),
-            deadline=kept.deadline,
-            servers=servers,
-            requests=ctx.cloud.requests - requests,
-            images_at_once=policy.limits.images_at_once,
-            quota=plan.quota,
-            retired=tuple(shift.retired),
-            notes=(*plan.notes, *shift.notes),
-        )
+
+        def report_on(servers: tuple[ServerNight, ...]) -> NightReport:
+            return NightReport(
+                policy=policy.name,
+                night=night.isoformat(),
+                project_id=ctx.project_id,
+                outcome=_outcome(servers, policy),
+                began_at=began,
+                ended_at=ctx.clock.now(),
+                deadline=kept.deadline,
+                servers=servers,
+                requests=ctx.cloud.requests - requests,
+                images_at_once=policy.limits.images_at_once,
+                quota=plan.quota,
+                retired=tuple(shift.retired),
+                notes=(*plan.notes, *shift.notes),
+            )
+
+        try:
+            servers = await shift.work()
+            if retirement and _outcome(servers, policy) != "failed":
+                await shift.retire_the_rest(retirement)
+        except asyncio.CancelledError:
+            report = report_on(await shift.so_far())
+            if stopped:
+                stopped(report)
+            await keep_report(report, ctx)
+            raise
+        report = report_on(servers)
         await keep_report(report, ctx)
     return report
 
@@ -171,6 +183,22 @@ class _Shift:
             for errand in errands:
                 group.create_task(self._serve(errand))
         return tuple(self.done[member.server_id] for member in self.plan.members)
+
+    async def so_far(self) -> tuple[ServerNight, ...]:
+        """What there is of a night that is stopped: of a server that has not ended, whether the cloud works on its image."""
+        return tuple([self.done.get(member.server_id) or await self._cut_off(member) for member in self.plan.members])
+
+    async def _cut_off(self, member: FleetMember) -> ServerNight:
+        try:
+            asked_for = member.backup is not None and await self._was_asked_for(member.backup)
+        except JournalError:
+            asked_for = False
+        told = _without(member)
+        if asked_for or member.action == "adopt":
+            words = {"outcome": "late", "reason": "the night was stopped; the cloud works on", "image_id": member.image_id}
+        else:
+            words = {"outcome": "failed", "reason": "the night was stopped before its turn; nothing was asked for"}
+        return told.model_copy(update=words | {"code": "b2i.interrupted", "action": "The same command goes on."})
 
     async def _errands(self) -> list[_Errand]:
         """First what is there or on its way, then what failed last night, then the oldest backups."""
