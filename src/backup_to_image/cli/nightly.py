@@ -143,7 +143,13 @@ def _show_plan(plan: NightPlan, output: Output) -> int:
     told = plan.model_dump(
         mode="json", include={"members": {"__all__": {"server_id", "server_name", "action", "reason", "code"}}}
     )
-    found = {"members": told["members"], "needed": plan.needed, "refusals": list(plan.refusals), "quota": None}
+    found = {
+        "members": told["members"],
+        "needed": plan.needed,
+        "going": plan.going,
+        "refusals": list(plan.refusals),
+        "quota": None,
+    }
     if plan.quota:
         found["quota"] = plan.quota.model_dump() | {"free": plan.quota.free}
     output.result(

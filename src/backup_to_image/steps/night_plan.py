@@ -55,12 +55,13 @@ async def plan_night(
     new = [member.server_id for member in members if member.action in {"make", "back_up"}]
     try:
         rolling = retirement if policy.retention.when == "rolling" else None
-        going = await rolling.replaced(new) if rolling else 0
+        going = await rolling.replaced(new) if rolling else {}
     except CloudError as error:
-        going = 0
+        going = dict[str, int]()
         refusals.append(f"{error.message.rstrip('.')}; {error.action}")
     # An image goes as soon as its server's new one is good, so those in flight are beside all that were there.
-    needed = min(len(new), len(new) - going + policy.limits.images_at_once)
+    making_room = sum(count > 0 for count in going.values())
+    needed = min(len(new), len(new) - making_room + policy.limits.images_at_once)
     notes = [f"the image quota cannot be read: {unread['image quota']}"] if "image quota" in unread else []
     if quota and quota.free is not None and needed > quota.free:
         refusals.append(
@@ -68,7 +69,13 @@ async def plan_night(
             f"ask for a quota of at least {quota.used + needed}, or let `b2i retention` make room"
         )
     return NightPlan(
-        policy=policy.name, members=members, quota=quota, needed=needed, refusals=tuple(refusals), notes=tuple(notes)
+        policy=policy.name,
+        members=members,
+        quota=quota,
+        needed=needed,
+        going=sum(going.values()),
+        refusals=tuple(refusals),
+        notes=tuple(notes),
     )
 
 

@@ -384,18 +384,18 @@ class Retirement:
             removals += [removal] if removal else []
         return Retired(removals=tuple(removals), stopped=self._stopped)
 
-    async def replaced(self, server_ids: Iterable[str]) -> int:
-        """How many of these servers have an image that a new good one would let go. Raises CloudError."""
+    async def replaced(self, server_ids: Iterable[str]) -> dict[str, int]:
+        """How many images of each of these servers a new good one would let go. Raises CloudError."""
         async with self._reading:
             stock = self._stock = self._stock or await self._read()
         now = self._ctx.clock.now()
-        count = 0
+        going: dict[str, int] = {}
         for server_id in server_ids:
             older = stock.candidates.get(server_id, ())
             new = Image(id="", name="", status="active", owner=self._ctx.project_id, visibility="private")
             decisions = self._decide([*older, Candidate(image=new, server_id=server_id, taken_at=now)], stock, now)
-            count += any(not one.keep for one in decisions)
-        return count
+            going[server_id] = sum(not one.keep for one in decisions)
+        return going
 
     def _new_one(self, server_id: str, image: Image, stock: _Stock) -> list[Candidate]:
         """The night's new image beside the older ones; one that is foreign, or another policy's, stands for nothing here."""
