@@ -436,3 +436,21 @@ def test_the_journal_keeps_no_more_than_a_week_of_runs(region: Region) -> None:
     asyncio.run(back_them_up(region, ["shop-web-01"]))
     kept = [json.loads(one.read_text()) for one in region.journal.glob("backup-*.json")]
     assert len(kept) == 1
+
+
+def test_trouble_of_the_service_with_a_code_is_no_proof_that_nothing_was_made(region: Region) -> None:
+    """The cloud has made the backup, and says 500 with a code that names no reason."""
+    region.arm("error-500", operation="createCheckpoint", effect=True)
+    ended = region.b2i(*NOW)
+    assert (ended.code, runs(region), len(ours(region))) == (0, 1, 1)
+
+
+def test_an_order_that_is_late_again_and_again_goes_on_with_its_one_backup(region: Region) -> None:
+    region.arm("job-stuck", operation="createWholeImage", seconds=9000)
+    words = (*NOW, "--wait-backup", "5m", "--timeout", "20m")
+    late = [region.b2i(*words) for _ in range(4)]
+    assert {one.code for one in late} == {4}
+    region.clock.advance(600)
+    while (ended := region.b2i(*words)).code == 4:
+        pass
+    assert (ended.code, runs(region), len(ours(region))) == (0, 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from backup_to_image.cli.order import build_order, order_options
 
 if TYPE_CHECKING:
     from backup_to_image.cli.output import Output
-    from backup_to_image.model import Backup, ImageOrder
+    from backup_to_image.model import ImageOrder
     from backup_to_image.steps.backup_now import Expected
     from backup_to_image.steps.context import Context
 
@@ -78,19 +79,12 @@ def command(
     from backup_to_image.cli.output import delivery_json, show_delivery
     from backup_to_image.cli.session import connected, perform
 
-    if bool(backup) == bool(server):
-        raise click.UsageError("Name a BACKUP, or a server with --server S and --newest or --backup-now: one of the two.")
-    if newest and backup_now:
-        raise click.UsageError("--newest takes a backup that is there, --backup-now makes one: name one of the two.")
-    if bool(server) != (newest or backup_now):
-        raise click.UsageError("--server goes with --newest or --backup-now.")
-    if backup_now and options.prefect:
-        raise click.UsageError("--backup-now is done by `b2i` itself, not through Prefect: leave --prefect out.")
+    _check_choice(backup, server, newest=newest, backup_now=backup_now, prefect=options.prefect)
 
     async def work(output: Output) -> int:
-        from backup_to_image.steps.back_up import left_of_backup, use_up
+        from backup_to_image.steps.back_up import left_of_backup
         from backup_to_image.steps.backup_now import backup_now as make_backup
-        from backup_to_image.steps.backup_now import expect
+        from backup_to_image.steps.backup_now import expect, image_from_new_backup
         from backup_to_image.steps.leftovers import look_for_leftovers
         from backup_to_image.steps.pipeline import image_from_backup
         from backup_to_image.steps.select import newest_backup
@@ -113,26 +107,23 @@ def command(
             )
         wanted = build_order(backup or "", **order)
         async with connected(options, output, cloud_name=wanted.launch.cloud if wanted.launch else None) as ctx:
-            fresh: Backup | None = None
+            make = image_from_backup
             if server and backup_now:
                 expected = await expect(server, ctx)
                 if dry_run:
                     return await _show_check_of_backup_now(expected, wanted, ctx, output)
                 async with output.naming_what_is_left(lambda: left_of_backup(expected.server.id, ctx)):
-                    fresh = await make_backup(expected, wanted, ctx)
-                wanted = wanted.model_copy(update={"backup_id": fresh.id})
-                output.blank["backup_id"] = fresh.id  # whatever happens now, it is named
+                    made = await make_backup(expected, wanted, ctx)
+                wanted, make = wanted.model_copy(update={"backup_id": made.id}), partial(image_from_new_backup, made)
             elif server:
                 wanted = wanted.model_copy(update={"backup_id": (await newest_backup(server, ctx)).id})
-                output.blank["backup_id"] = wanted.backup_id  # whatever happens now, it is named
+            output.blank["backup_id"] = wanted.backup_id  # whatever happens now, it is named
             if dry_run:
                 from backup_to_image.cli.validate import show_check
 
                 return await show_check(wanted, ctx, output)
             async with output.naming_what_is_left(lambda: look_for_leftovers(wanted, ctx)):
-                delivery = await image_from_backup(wanted, ctx, after_failure=after_failure)
-            if fresh and delivery.outcome != "partly":
-                await use_up(fresh, ctx)
+                delivery = await make(wanted, ctx, after_failure=after_failure)
             output.result(delivery_json(delivery))
             show_delivery(output, delivery)
             if delivery.launch is None:
@@ -140,6 +131,18 @@ def command(
             return 5 if delivery.outcome == "partly" else 0
 
     return perform(options, work, blank=BLANK | {"backup_id": backup})
+
+
+def _check_choice(backup: str | None, server: str | None, *, newest: bool, backup_now: bool, prefect: bool) -> None:
+    """Which backup is meant must be said in one way. Raises UsageError."""
+    if bool(backup) == bool(server):
+        raise click.UsageError("Name a BACKUP, or a server with --server S and --newest or --backup-now: one of the two.")
+    if newest and backup_now:
+        raise click.UsageError("--newest takes a backup that is there, --backup-now makes one: name one of the two.")
+    if bool(server) != (newest or backup_now):
+        raise click.UsageError("--server goes with --newest or --backup-now.")
+    if backup_now and prefect:
+        raise click.UsageError("--backup-now is done by `b2i` itself, not through Prefect: leave --prefect out.")
 
 
 async def _show_check_of_backup_now(expected: Expected, order: ImageOrder, ctx: Context, output: Output) -> int:

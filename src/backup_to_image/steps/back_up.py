@@ -23,7 +23,7 @@ from backup_to_image.steps.names import backup_run_name, made_by_us
 from backup_to_image.steps.once import note_sent, send, settle
 from backup_to_image.waiting import BACKUP, RESTORE_POINT, Pace, States, passes, quiet, wait
 
-__all__ = ["BackedUp", "asked_for", "back_up", "left_of_backup", "use_up"]
+__all__ = ["BackedUp", "asked_for", "back_up", "keep", "left_of_backup", "use_up"]
 
 RUN, USED = "backup", "used-backup"
 """Kinds of journal records: a run of ours, by its name; and the last backup of a server that a finished order has used up."""
@@ -67,15 +67,17 @@ class BackedUp(Value):
     def why_not(self, server_name: str) -> JobFailed | StillRunning:
         """Why there is none: the cloud's reason, or that it is still being made, with the handle."""
         what = f"The backup of server {server_name or self.server_id}"
+        ids = {"backup": self.backup_id, "restore point": self.restore_point_id}
+        handle = {kind: ident for kind, ident in ids.items() if ident}
         if self.outcome == "late":
-            ids = {"backup": self.backup_id, "restore point": self.restore_point_id}
-            handle = {kind: ident for kind, ident in ids.items() if ident}
             return StillRunning(what, last_seen=self.reason, deadline=self.deadline, handle=handle, check=self.action)
-        known = diagnose(self.code)
-        failure = JobFailed(
-            what, code=self.code, reason=self.reason, error_class=known.error_class, cause=known.cause, action=self.action
-        )
-        failure.retryable = self.waiting_helps
+        if self.restore_point_id and not self.backup_id:
+            what += f" (restore point {self.restore_point_id})"
+        ours = not self.code or self.code.startswith(("b2i.", "http."))  # then the reason says it all
+        cause = "" if ours else diagnose(self.code).cause
+        failure = JobFailed(what, code=None if ours else self.code, reason=self.reason, cause=cause, action=self.action)
+        failure.code = self.code or failure.code
+        failure.retryable, failure.handle = self.waiting_helps, handle
         return failure
 
 
@@ -104,10 +106,11 @@ async def back_up(
     """Each server's new backup, ready to become an image, or why it has none; in the order in which they were named.
 
     Safe to repeat at any time, by two processes at once too. `order` says for what the backups are: a run that an earlier process
-    of the same order has begun is adopted if that was not before `since`, unless `use_up` has said that the order had its good of
-    it; a run of anybody's order that is still at work is adopted too, since the cloud makes no second backup beside it. The
-    journal decides that, and the cloud confirms it. `told` hears of every server as soon as it has ended. A cloud that is busy is
-    waited for until the deadline. Raises JournalError before anything was asked for; all else is told server by server.
+    of the same order has begun or gone on with is adopted if that was not before `since`, unless `use_up` has said that the order
+    had its good of it; a run of anybody's order that is still at work is adopted too, since the cloud makes no second backup
+    beside it. The journal decides that, and the cloud confirms it. `told` hears of every server as soon as it has ended. A cloud
+    that is busy is waited for until the deadline. Raises JournalError before anything was asked for; all else is told server by
+    server.
     """
     wanted = tuple(dict.fromkeys(server_ids))
     ended: dict[str, BackedUp] = {}
@@ -158,8 +161,18 @@ async def use_up(backup: Backup, ctx: Context) -> None:
         ctx.tell(error.message)
 
 
+async def keep(backup: Backup, ctx: Context) -> None:
+    """The order that this backup was made for is not over: whoever goes on with it soon, goes on with this backup."""
+    try:
+        for noted in await _runs_of({backup.resource_id}, ctx):
+            if noted.job_id and noted.job_id == backup.restore_point_id:
+                await ctx.journal.write(noted)
+    except JournalError as error:
+        ctx.tell(error.message)
+
+
 async def asked_for(server_id: str, ctx: Context, *, order: str, since: datetime) -> bool:
-    """Whether the journal knows of a run of this order, not begun before `since`, of which it has not had its good yet."""
+    """Whether the journal knows of a run of this order, not left before `since`, of which it has not had its good yet."""
     used = await ctx.journal.read(USED, ctx.project_id, server_id)
     return any(
         _of_order(noted, order, since) and (used is None or used.written_at < noted.written_at)
@@ -280,7 +293,8 @@ def _began(noted: Record) -> datetime:
 
 
 def _of_order(noted: Record, order: str, since: datetime) -> bool:
-    return noted.facts.get(_ORDER) == order and _began(noted) >= since
+    """Whether a run is this order's, and somebody was at it since then: every run that goes on with it notes that."""
+    return noted.facts.get(_ORDER) == order and noted.written_at >= since
 
 
 async def _adopt(
@@ -298,7 +312,7 @@ async def _adopt(
     left = set(wanted)
     now = ctx.clock.now()
     for noted in await _runs_of(wanted, ctx):
-        if _began(noted) < now - _FORGET_AFTER:
+        if noted.written_at < now - _FORGET_AFTER:
             await ctx.journal.forget(noted)
             continue
         its_own = _of_order(noted, order, since)
@@ -315,6 +329,8 @@ async def _adopt(
         chosen = await _still_good(mine, noted, point_id, ctx, its_own=its_own)
         if chosen:
             left -= set(chosen)
+            if its_own and noted.job_id:
+                await ctx.journal.write(noted)  # somebody is at it again
             runs.append(_Run(name=noted.name, point_id=point_id, server_ids=chosen, since=_began(noted), adopted=True))
 
 

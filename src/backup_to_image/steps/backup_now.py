@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
-from backup_to_image.errors import Refused, UsageError
-from backup_to_image.model import Backup, BackupDisk, Check, ImageOrder, Report, Server, Value, Vault
-from backup_to_image.steps.back_up import asked_for, back_up
+from backup_to_image.errors import B2iError, Refused, UsageError
+from backup_to_image.model import Backup, BackupDisk, Check, Delivery, ImageOrder, Report, Server, Value, Vault
+from backup_to_image.steps.back_up import asked_for, back_up, keep, use_up
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import look
+from backup_to_image.steps.pipeline import image_from_backup
 from backup_to_image.steps.validate import Look, check_planned
 
-__all__ = ["Expected", "backup_now", "backup_of", "check_backup_now", "expect"]
+__all__ = ["Expected", "backup_now", "backup_of", "check_backup_now", "expect", "image_from_new_backup"]
 
 _ORDER = "create"
 _DEFAULT_WAIT = timedelta(hours=1)
@@ -96,9 +98,9 @@ async def backup_now(expected: Expected, order: ImageOrder, ctx: Context) -> Bac
     """The server's new backup, ready to become the image of this order.
 
     Run again after a kill, or after the deadline has passed, it goes on with the backup that the run before has asked for: the
-    journal knows it until `use_up` says that an order with it has ended well, and for as long as one such order may take in all;
-    after that it would not be a backup of now. Raises Refused with every reason before anything is made; JobFailed with the
-    cloud's reason; StillRunning with the handle.
+    journal knows it until `use_up` says that an order with it has ended well, and for as long as one such order may take in all
+    after the last run has left it; later it would not be a backup of now. Raises Refused with every reason before anything is
+    made; JobFailed with the cloud's reason; StillRunning with the handle.
     """
     wait = order.wait_backup or _DEFAULT_WAIT
     now = ctx.clock.now()
@@ -111,3 +113,14 @@ async def backup_now(expected: Expected, order: ImageOrder, ctx: Context) -> Bac
     vault_id = expected.vault.id if expected.vault else ""
     (ended,) = await back_up((server_id,), vault_id, ctx, order=_ORDER, deadline=now + wait, since=since)
     return ended.model_copy(update={"server_name": expected.server.name}).need()
+
+
+async def image_from_new_backup(backup: Backup, order: ImageOrder, ctx: Context, *, after_failure: bool = False) -> Delivery:
+    """What `image_from_backup` does; until that has ended well, whoever gives the same order again goes on with this backup."""
+    try:
+        delivery = await image_from_backup(order, ctx, after_failure=after_failure)
+    except (B2iError, asyncio.CancelledError):
+        await keep(backup, ctx)
+        raise
+    await (keep if delivery.outcome == "partly" else use_up)(backup, ctx)
+    return delivery
