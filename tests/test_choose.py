@@ -81,6 +81,13 @@ def test_all_keys_must_hold_and_inside_a_key_any_entry_does(which: dict[str, Any
     assert ([one.name for one in chosen.servers], chosen.mistakes) == (names, ())
 
 
+def test_a_drill_server_is_never_meant_however_it_is_named() -> None:
+    drill = Server(id="id-drill", name="shop-web-drill-1", status="ACTIVE", tags={"b2i-drill": "0123456789ab"})
+    servers = {one.id: one for one in [*_SERVERS, drill]}
+    for which in (WhichServers(names=("*",)), WhichServers(ids=("id-drill",))):
+        assert drill not in choose_servers(which, servers, {}).servers
+
+
 def test_ids_and_vaults_that_do_not_exist_are_mistakes_told_all_at_once() -> None:
     which = WhichServers(ids=("id-gone", "id-mail"), vaults=("no-vault",))
     chosen = choose_servers(which, FLEET, {"v": vault("mail")})

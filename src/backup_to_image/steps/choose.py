@@ -15,7 +15,7 @@ from backup_to_image.model.night import FleetMember
 from backup_to_image.model.policy import Policy, RecoverySet, WhichServers
 from backup_to_image.steps.context import minutes
 from backup_to_image.steps.findings import CLOCK_SLACK, DEAD, image_among
-from backup_to_image.steps.names import made_by_us
+from backup_to_image.steps.names import DRILL_TAG, made_by_us
 from backup_to_image.steps.select import why_not
 
 __all__ = ["Chosen", "choose_members", "choose_servers", "newest_set"]
@@ -34,7 +34,8 @@ class Chosen(Value):
 def choose_servers(which: WhichServers, servers: Mapping[str, Server], vaults: Mapping[str, Vault]) -> Chosen:
     """The servers that fit every key that is given; inside a key any entry does. `exclude` has the last word.
 
-    A vault or an id that does not exist is a mistake and chooses nothing; a pattern or a tag may well fit nothing tonight.
+    A vault or an id that does not exist is a mistake and chooses nothing; a pattern or a tag may well fit nothing tonight. Drill
+    servers are never meant: they are copies that will soon be gone.
     """
     mistakes: list[str] = []
     wanted = set(servers)
@@ -56,6 +57,7 @@ def choose_servers(which: WhichServers, servers: Mapping[str, Server], vaults: M
     if which.names is not None:
         wanted = {ident for ident in wanted if _fits(servers[ident].name, which.names)}
     wanted -= {ident for ident in wanted if ident in which.exclude or _fits(servers[ident].name, which.exclude)}
+    wanted -= {ident for ident in wanted if DRILL_TAG in servers[ident].tags}
     in_order = sorted((servers[ident] for ident in wanted), key=lambda server: (server.name, server.id))
     return Chosen(servers=tuple(in_order), mistakes=tuple(mistakes))
 

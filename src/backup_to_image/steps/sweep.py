@@ -503,7 +503,7 @@ async def _remove_image(one: _Candidate, in_use: _InUse, ctx: Context) -> None:
         while not await _gone(one.id, ctx):
             await lease.check()
             try:
-                await ctx.cloud.images.delete(one.id, delete_backup=False)
+                await ctx.cloud.images.delete(one.id, delete_backup=False, guard=lease.still_mine)
             except NotFound:
                 pass
             except NoAnswer:
