@@ -19,7 +19,7 @@ class Record(Value):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: str
-    """image, launch, teardown, facts, order, backup, used-backup, night, night-report."""
+    """image, launch, teardown, facts, order, backup, used-backup, drilled, night, night-report."""
     project_id: str
     name: str
     """What it is keyed by: a backup id, a launch id."""
