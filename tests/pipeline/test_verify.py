@@ -100,8 +100,7 @@ def test_without_anything_known_the_nights_still_take_turns(servers: int, size: 
 def test_the_same_night_again_takes_what_is_left_of_its_sample() -> None:
     first = sample("abcdef", 3)
     done, begun = first[0], first[1]
-    known = {"verified": {done: NIGHT}, "turns": {done: NIGHT, begun: NIGHT}}
-    again = sample("abcdef", 3, **known)
+    again = sample("abcdef", 3, verified={done: NIGHT}, turns={done: NIGHT, begun: NIGHT})
     assert (len(again), again[0], done in again) == (2, begun, False)
     assert sample("abcdef", 3, verified=dict.fromkeys(first, NIGHT)) == ()
 
@@ -296,24 +295,28 @@ def test_a_killed_drill_that_nobody_goes_on_with_is_taken_down_by_the_reconciler
     assert (left(region), orders(region)) == ([], [])
 
 
-def test_whoever_stops_a_drill_gets_its_server_taken_down_first(region: Region, image: str) -> None:
+@pytest.mark.parametrize("when", ["while it is launched", "while it is probed", "while it is taken down"])
+def test_whoever_stops_a_drill_gets_its_server_taken_down_first(region: Region, image: str, when: str) -> None:
+    probe = {"console": "login:"} if when == "while it is taken down" else {"tcp": 2223, "timeout": "10m"}
+    sign = {"while it is launched": "getEcsJob", "while it is taken down": "deleteServers"}.get(when)
+
     async def stopped() -> None:
         async with region.context() as ctx:
             found = await ctx.cloud.images.get(image)
-            order = launch_order(region, **(DRILL | {"probes": [{"tcp": 2223, "timeout": "10m"}]}))
+            order = launch_order(region, **(DRILL | {"probes": [probe]}))
             work = asyncio.create_task(verify_image(found, order, ctx, deadline=ctx.deadline(timedelta(hours=1))))
-            while not region.launched():
+            while not (region.sent(sign) if sign else [one for one in region.launched() if one["status"] == "ACTIVE"]):
                 await ctx.clock.sleep(1)
             work.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await work
 
     asyncio.run(stopped())
-    assert (left(region), "b2i-verified" in tags(region, image)) == ([], False)
+    assert (left(region), "b2i-verified" in tags(region, image)) == ([], when == "while it is taken down")
 
 
 def test_two_drills_of_one_image_at_once_take_turns(region: Region, image: str) -> None:
-    async def both() -> list[Verified]:
+    async def both() -> tuple[Verified, Verified]:
         return await asyncio.gather(drill(region, image), drill(region, image))
 
     assert [one.ok for one in asyncio.run(both())] == [True, True]
@@ -323,7 +326,7 @@ def test_two_drills_of_one_image_at_once_take_turns(region: Region, image: str) 
 def test_drills_of_several_images_at_once_do_not_meet(region: Region, image: str) -> None:
     other = region.make_image_by_hand(region.account["backups"]["available"][1])["id"]
 
-    async def both() -> list[Verified]:
+    async def both() -> tuple[Verified, Verified]:
         return await asyncio.gather(drill(region, image), drill(region, other))
 
     first, second = asyncio.run(both())
@@ -331,7 +334,7 @@ def test_drills_of_several_images_at_once_do_not_meet(region: Region, image: str
 
 
 def test_a_drill_that_another_run_is_at_is_waited_for_until_the_deadline(region: Region, image: str) -> None:
-    async def both() -> list[Any]:
+    async def both() -> tuple[Any, Any]:
         slow = drill(region, image, probes=[{"tcp": 2223, "timeout": "10m"}])
         return await asyncio.gather(slow, drill(region, image, minutes=2), return_exceptions=True)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from backup_to_image.errors import B2iError, CloudError, Refused, StillRunning
 from backup_to_image.journal import Record, hold
@@ -21,6 +22,8 @@ from backup_to_image.steps.teardown import find_launch, tear_down
 from backup_to_image.waiting import passes
 
 __all__ = ["choose_sample", "last_turns", "verify_image"]
+
+T = TypeVar("T")
 
 _TURN, _NIGHT = "drilled", "night"
 _TEARDOWN = timedelta(minutes=20)
@@ -100,7 +103,7 @@ async def verify_image(
             async with ordered(wanted, ctx, patience=max(deadline - ctx.clock.now(), timedelta(0))) as until:
                 await _note_turn(image, night, ctx)
                 seen = await _seen(image, drill, standing, ctx, until=until, night=night)
-                left = await _take_down(standing.mark, ctx) if seen.launched else ()
+                left = await _surely(_take_down(standing.mark, ctx)) if seen.launched else ()
                 if left:
                     raise _LeftBehind(standing.mark)
     reason = seen.reason
@@ -157,7 +160,7 @@ async def _seen(image: Image, drill: LaunchOrder, standing: Standing, ctx: Conte
         ok, reason = await _judge(delivery, image, night, ctx)
     except asyncio.CancelledError:
         ctx.tell(f"drill {standing.mark}: stopped; its server is taken down first")
-        if left := await _take_down(standing.mark, ctx):
+        if left := await _surely(_take_down(standing.mark, ctx)):
             ctx.tell(f"drill {standing.mark}: left behind: {', '.join(left)}; `b2i teardown {standing.mark}` removes it")
         raise
     except Refused as refused:
@@ -183,6 +186,16 @@ async def _judge(delivery: LaunchDelivery, image: Image, night: date, ctx: Conte
     except CloudError as error:
         return False, f"it answers every probe, and could not be marked as verified: {error.message}"
     return True, ""
+
+
+async def _surely(work: Coroutine[None, None, T]) -> T:
+    """Carry it through although somebody stops it meanwhile; who stops it twice has his way."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _take_down(mark: str, ctx: Context) -> tuple[str, ...]:
