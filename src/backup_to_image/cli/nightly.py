@@ -75,7 +75,8 @@ def command(options: Options, policy: Path, dry_run: bool, report: Path | None) 
         from backup_to_image.steps.pipeline import image_from_backup
         from backup_to_image.steps.policy_file import read_policy
 
-        wanted = read_policy(policy).policy
+        file = read_policy(policy)
+        wanted = file.policy
         output.blank["policy"] = wanted.name
         async with connected(options, output, cloud_name=wanted.cloud) as ctx:
             if dry_run:
@@ -88,7 +89,7 @@ def command(options: Options, policy: Path, dry_run: bool, report: Path | None) 
                 output.blank |= night_json(so_far)
                 output.say(summary(so_far))
 
-            told = await run_night(wanted, ctx, make=image_from_backup, detail=detail, stopped=stopped)
+            told = await run_night(wanted, ctx, make=image_from_backup, drill=file.drill, detail=detail, stopped=stopped)
             page = keep_night(told, ctx, wanted.zone, file=report)
             output.result(night_json(told) | {"report": str(page) if page else None})
             _show_report(told, page, output)

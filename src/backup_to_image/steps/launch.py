@@ -17,13 +17,13 @@ from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, Launc
 from backup_to_image.steps.await_launch import await_launch, told_left
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, launch_job, servers_of
-from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
+from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, drill_name, launch_id
 from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, settle
 from backup_to_image.steps.orders import OrderedLaunch, ordered
 from backup_to_image.steps.plan import Mode, plan_launch
 from backup_to_image.waiting import quiet
 
-__all__ = ["check_launch", "launch_server", "resume_launch"]
+__all__ = ["check_launch", "launch_server", "launch_within", "resume_launch"]
 
 _LOOK_EVERY = 10.0
 _USED_FACT = "servers_used"
@@ -53,6 +53,13 @@ async def launch_server(
         if told:
             told(delivery)
         await _note_end(standing, delivery, ctx)
+    return delivery
+
+
+async def launch_within(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode, deadline: datetime) -> LaunchDelivery:
+    """What `launch_server` does, as a part of an order that the journal keeps already: its end is that order's."""
+    standing, delivery = await _launch_once(image, order, ctx, mode=mode, another=False, deadline=deadline)
+    await _note_end(standing, delivery, ctx)
     return delivery
 
 
@@ -216,8 +223,10 @@ async def _ready_request(image: Image, order: LaunchOrder, mode: Mode, mark: str
         raise Refused(report)
     if plan.request is None:
         raise _unplanned(order, plan)
-    tag = DRILL_TAG if mode == "drill" else LAUNCH_TAG
-    return plan.request.model_copy(update={"tags": plan.request.tags | {tag: mark}})
+    if mode == "drill":
+        drill = {"name": drill_name(order.name, mark, order.count), "tags": plan.request.tags | {DRILL_TAG: mark}}
+        return plan.request.model_copy(update=drill)
+    return plan.request.model_copy(update={"tags": plan.request.tags | {LAUNCH_TAG: mark}})
 
 
 def _unplanned(order: LaunchOrder, plan: LaunchPlan) -> CloudError:

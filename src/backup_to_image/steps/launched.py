@@ -20,6 +20,10 @@ _GENERATIONS = 64
 """How many repetitions of one order are told apart without the journal."""
 
 
+_NAME_OF_EVERY_DRILL = 40
+"""So much of an order's name at least stands in its servers' names, drills of several at a time too."""
+
+
 class Standing(Value):
     """What is known of a launch order's servers before anything is asked for."""
 
@@ -57,7 +61,7 @@ async def find_launched(
 
 async def _marked(name: str, ctx: Context) -> AsyncIterator[tuple[str, Server]]:
     """Servers with a launch's mark. The name only narrows the list; the mark decides. ERROR counts: it is there and is billed."""
-    async for server in ctx.cloud.servers.list(name=name):
+    async for server in ctx.cloud.servers.list(name=name[:_NAME_OF_EVERY_DRILL]):
         mark = server.tags.get(LAUNCH_TAG) or server.tags.get(DRILL_TAG)
         if mark and server.status != "DELETED":
             yield mark, server

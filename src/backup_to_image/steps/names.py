@@ -25,6 +25,7 @@ __all__ = [
     "VERIFIED_TAG",
     "backup_run_name",
     "decode_tag",
+    "drill_name",
     "encode_tag",
     "image_name",
     "launch_id",
@@ -42,6 +43,8 @@ DRILL_TAG = "b2i-drill"
 OUR_TAGS = 5
 """How many of an image's ten tags are ours, so that five stay the user's."""
 
+SERVER_NAME, SERVER_NAME_OF_MANY = 128, 59
+"""How long a server's name may be; with a count the cloud adds a number."""
 DEFAULT_IMAGE_NAME = "{server}-{backup_created:%Y%m%d}-{backup_short}"
 _FIELDS = {"server", "backup_created", "backup_short", "backup_id", "backup_name"}
 _OUR_RUN = re.compile(r"b2i-\d{8}-[0-9a-f]{12}(?![0-9a-f])")
@@ -99,6 +102,12 @@ def made_by_us(backup: Backup) -> bool:
     """
     ours = _OUR_RUN.match(backup.name) is not None
     return ours and backup.kind == "server" and not backup.automatic and not backup.replica
+
+
+def drill_name(order_name: str, mark: str, count: int = 1) -> str:
+    """What a drill's server is called: the order's name, cut off where it is too long, that it is a drill, and its launch id."""
+    suffix = f"-drill-{mark}"
+    return order_name[: (SERVER_NAME if count == 1 else SERVER_NAME_OF_MANY) - len(suffix)] + suffix
 
 
 def encode_tag(text: str) -> str:

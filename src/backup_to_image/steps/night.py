@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,9 +17,9 @@ from typing import Protocol
 
 from backup_to_image.errors import B2iError, JobFailed, PartlyDone, Refused, StillRunning
 from backup_to_image.journal import JournalError
-from backup_to_image.model import Backup, Delivery, ImageOrder
-from backup_to_image.model.night import FleetMember, NightOutcome, NightPlan, NightReport, ServerNight
-from backup_to_image.model.policy import Policy
+from backup_to_image.model import Backup, Delivery, Image, ImageOrder, LaunchOrder
+from backup_to_image.model.night import FleetMember, NightOutcome, NightPlan, NightReport, ServerNight, Verified
+from backup_to_image.model.policy import Policy, VerifyRule
 from backup_to_image.model.results import Phase
 from backup_to_image.steps.back_up import BackedUp, back_up
 from backup_to_image.steps.context import Context, until
@@ -28,15 +28,22 @@ from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_nig
 from backup_to_image.steps.retire import Retired, Retirement
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import Look
+from backup_to_image.steps.verify import choose_sample, last_turns, verify_image
 from backup_to_image.steps.window import NoPlace, Turn, Window
 
-__all__ = ["MakeImage", "night_of", "retirement_of", "run_night", "survey_for"]
+__all__ = ["MakeImage", "VerifyImage", "night_of", "retirement_of", "run_night", "survey_for"]
 
 log = logging.getLogger(__name__)
 
 _SLACK = timedelta(hours=2)
 """Lists are read back a little further than the oldest backup that a policy takes."""
 _TELL_EVERY = timedelta(seconds=30)
+
+
+class VerifyImage(Protocol):
+    """What is done for one image of the sample: a drill."""
+
+    async def __call__(self, image: Image, drill: LaunchOrder, ctx: Context, *, deadline: datetime, night: date) -> Verified: ...
 
 
 class MakeImage(Protocol):
@@ -65,6 +72,8 @@ async def run_night(
     ctx: Context,
     *,
     make: MakeImage,
+    verify: VerifyImage = verify_image,
+    drill: LaunchOrder | None = None,
     night: date | None = None,
     detail: Callable[[str], None] | None = None,
     stopped: Callable[[NightReport], None] | None = None,
@@ -73,7 +82,8 @@ async def run_night(
 
     Run it again at any time: what is there is adopted, and only what is missing is made; the same night keeps its deadline. Stop
     it at any time: what the cloud was asked for is found by the next run, and `stopped` hears how far it came. `detail` takes the
-    lines of single servers. Raises Refused where something speaks against the whole night, before anything is made; JournalError.
+    lines of single servers. `drill` launches what is verified, where the policy verifies a sample. Raises Refused where something
+    speaks against the whole night, before anything is made; JournalError.
     """
     night = night or night_of(ctx.clock.now(), policy)
     began, requests = ctx.clock.now(), ctx.cloud.requests
@@ -85,6 +95,8 @@ async def run_night(
         ctx.tell(f"warning: {note}")
     async with night_kept(policy, night, ctx) as kept:
         shift = _Shift(policy, plan, ctx, survey, retirement, make, kept, detail)
+        if policy.verify != "none" and drill:
+            await shift.verify_with(verify, drill, policy.verify, night)
 
         def report_on(servers: tuple[ServerNight, ...]) -> NightReport:
             return NightReport(
@@ -161,8 +173,24 @@ class _Shift:
         self.done: dict[str, ServerNight] = {}
         self.retired: list[str] = []
         self._notes: dict[str, str] = {}
+        self._sample: frozenset[str] = frozenset()
+        self._drills = asyncio.Semaphore(1)
+        self._verify: Callable[[Image, Context], Awaitable[Verified]] | None = None
         self._room = self._room_for_images_in_flight()
         self._told_at = ctx.clock.now()
+
+    async def verify_with(self, verify: VerifyImage, drill: LaunchOrder, rule: VerifyRule, night: date) -> None:
+        """Choose whose new images are launched as a drill tonight, once they are good."""
+        images, turns = await self.survey.images(), await last_turns(self.ctx)
+        self._sample = frozenset(choose_sample(self.plan.members, images, rule, night, turns=turns))
+        self._drills = asyncio.Semaphore(rule.at_once)
+        named = sorted(one.server_name for one in self.plan.members if one.server_id in self._sample)
+        self.ctx.tell(f"{self.policy.name}: tonight's drills: {', '.join(named) or 'none is left'}")
+
+        async def drilled(image: Image, ctx: Context) -> Verified:
+            return await verify(image, drill, ctx, deadline=self.deadline, night=night)
+
+        self._verify = drilled
 
     async def work(self) -> tuple[ServerNight, ...]:
         """Every server, each on its own; in the plan's order."""
@@ -268,7 +296,7 @@ class _Shift:
                     log.debug("unexpected", exc_info=error)
                     mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
                     told = _failed(member, mistake)
-            told = await self._replace(told, turn)
+            told = await self._afterwards(errand, told, turn)
         self._is_done(told.model_copy(update={"phases": (*errand.phases, *turn.phases)}))
 
     async def _made(self, errand: _Errand, turn: Turn) -> Delivery:
@@ -284,18 +312,37 @@ class _Shift:
         tight = quota is not None and quota.free is not None and quota.free < len(self.plan.with_action("make", "back_up"))
         return asyncio.Semaphore(self.policy.limits.images_at_once) if tight else nullcontext()
 
-    async def _replace(self, told: ServerNight, turn: Turn) -> ServerNight:
-        """The server has a good new image: what no rule keeps any more makes room for the next server's."""
+    async def _afterwards(self, errand: _Errand, told: ServerNight, turn: Turn) -> ServerNight:
+        """The server has a good new image: it is verified if it is its turn, and then what no rule keeps any more goes."""
+        drilled = errand.member.server_id in self._sample
         rolling = self.retirement if self.policy.retention.when == "rolling" else None
-        if rolling is None or told.outcome not in {"made", "adopted"} or told.doubtful or told.image_id is None:
+        if told.outcome not in {"made", "adopted"} or told.doubtful or told.image_id is None or not (drilled or rolling):
             return told
-        began = self.ctx.clock.now()
+        ctx = self.ctx.for_server(turn, self._lines_of(errand.member))
         try:
-            image = await self.ctx.cloud.images.get(told.image_id)
-            retired = await rolling.after(told.server_id, image, made=1 + self._count("made"))
+            image = await ctx.cloud.images.get(told.image_id)
+            if drilled and self._verify:
+                told = await self._verified(told, image, turn, self._verify(image, ctx))
+            if rolling and told.outcome != "partly":
+                told = await self._replaced(told, image, turn, rolling)
         except B2iError as error:
-            self._note(f"{told.server_name}: its older images were not looked at: {error.message}")
-            return told
+            return _failed_after(told, error)
+        return told
+
+    async def _verified(self, told: ServerNight, image: Image, turn: Turn, drill: Awaitable[Verified]) -> ServerNight:
+        async with self._drills:
+            began = self.ctx.clock.now()
+            verified = await drill
+            turn.note("verify", began, self.ctx.clock.now())
+        if verified.ok:
+            return told.model_copy(update={"verified": verified})
+        words = {"reason": f"the image is there, and its drill did not verify it: {verified.reason}", "code": "b2i.not-verified"}
+        action = f"Look at what the probes said; `b2i launch {image.id} --spec FILE` launches it once more."
+        return told.model_copy(update=words | {"outcome": "partly", "verified": verified, "action": action})
+
+    async def _replaced(self, told: ServerNight, image: Image, turn: Turn, rolling: Retirement) -> ServerNight:
+        began = self.ctx.clock.now()
+        retired = await rolling.after(told.server_id, image, made=1 + self._count("made"))
         if retired.removals:
             turn.note("retire", began, self.ctx.clock.now())
         return told.model_copy(update={"retired": self._heard(retired)})
@@ -400,6 +447,12 @@ def _failed(member: FleetMember, error: B2iError) -> ServerNight:
             "image_id": there.image_id or error.handle.get("image"),
         }
     )
+
+
+def _failed_after(told: ServerNight, error: B2iError) -> ServerNight:
+    """The image is there; verifying it or letting older ones go failed."""
+    late = "late" if isinstance(error, StillRunning) else "partly"
+    return told.model_copy(update={"outcome": late, "reason": error.message, "code": _code(error), "action": error.action})
 
 
 def _what_to_do(error: B2iError, backup: Backup | None) -> str:

@@ -20,7 +20,17 @@ from backup_to_image.journal import JournalError, Record
 from backup_to_image.model import Duration, LaunchOrder, Value
 from backup_to_image.steps.context import Context, until
 
-__all__ = ["OpenOrder", "OrderedImage", "OrderedLaunch", "OrderedTeardown", "close", "open_orders", "ordered", "stop_orders_of"]
+__all__ = [
+    "OpenOrder",
+    "OrderedDrill",
+    "OrderedImage",
+    "OrderedLaunch",
+    "OrderedTeardown",
+    "close",
+    "open_orders",
+    "ordered",
+    "stop_orders_of",
+]
 
 ORDER = "order"
 _ORDERED, _SECONDS, _RUN = "ordered", "patience_seconds", "run"
@@ -72,7 +82,21 @@ class OrderedTeardown(Value):
         return self.launch_id
 
 
-Ordered = OrderedImage | OrderedLaunch | OrderedTeardown
+class OrderedDrill(Value):
+    """A server that is launched to be probed and taken down again, whatever comes."""
+
+    what: Literal["drill"] = "drill"
+    launch_id: str
+    image_id: str
+
+    verb: ClassVar[str] = "drill"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.launch_id} of image {self.image_id}"
+
+
+Ordered = OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill
 _ANY: TypeAdapter[Ordered] = TypeAdapter(Annotated[Ordered, Field(discriminator="what")])
 
 
@@ -136,7 +160,8 @@ async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> Asyn
         await close(record, ctx, state="late" if late else None)
         raise
     except asyncio.CancelledError:
-        await close(record, ctx, state="stopped")
+        # Who stops a drill wants its server gone all the more.
+        await close(record, ctx, state="late" if isinstance(wanted, OrderedDrill) else "stopped")
         raise
     else:
         await close(record, ctx)
@@ -170,7 +195,7 @@ async def open_orders(ctx: Context) -> list[OpenOrder]:
 async def stop_orders_of(run_id: str, ctx: Context) -> None:
     """Mark the orders of a cancelled run: whoever cancelled it wants nobody to go on with them unasked. Raises JournalError."""
     for order in await open_orders(ctx):
-        if order.run_id == run_id:
+        if order.run_id == run_id and not isinstance(order.ordered, OrderedDrill):
             await close(order.record, ctx, state="stopped")
 
 

@@ -24,6 +24,7 @@ from backup_to_image.model import (
     Limits,
     PlannedDisk,
     SecurityGroup,
+    Server,
     Subnet,
     Vpc,
     Zone,
@@ -31,7 +32,7 @@ from backup_to_image.model import (
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.facts import SourceFacts, facts_of, recall
 from backup_to_image.steps.findings import Findings
-from backup_to_image.steps.names import FLAVOR_TAG, decode_tag
+from backup_to_image.steps.names import FLAVOR_TAG, SOURCE_TAG, decode_tag
 
 __all__ = ["plan_for_backup", "plan_launch"]
 
@@ -59,7 +60,7 @@ N = TypeVar("N", bound=_Named)
 async def plan_for_backup(order: LaunchOrder, found: Findings, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
     """The plan for an image that need not exist yet: its disks are those of the backup."""
     facts = facts_of(found.source, found.source_disks) if found.source else await recall(found.backup.id, ctx)
-    return await _plan(order, found.image, found.backup, facts, ctx, mode)
+    return await _plan(order, found.image, found.backup, facts, ctx, mode, found.backup.resource_id)
 
 
 async def plan_launch(order: LaunchOrder, image: Image, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
@@ -74,7 +75,8 @@ async def plan_launch(order: LaunchOrder, image: Image, ctx: Context, *, mode: M
     facts = await recall(image.backup_id, ctx) if image.backup_id else None
     if facts is None and FLAVOR_TAG in image.tags:
         facts = SourceFacts(server_id="", name="", flavor_id=decode_tag(image.tags[FLAVOR_TAG]))
-    plan = await _plan(order, image, backup, facts, ctx, mode)
+    source_id = image.tags.get(SOURCE_TAG) or (backup.resource_id if backup else None)
+    plan = await _plan(order, image, backup, facts, ctx, mode, source_id)
     return plan.model_copy(update={"checks": (_ready(image), *plan.checks)})
 
 
@@ -136,7 +138,13 @@ class _Planner:
 
 
 async def _plan(
-    order: LaunchOrder, image: Image | None, backup: Backup | None, facts: SourceFacts | None, ctx: Context, mode: Mode
+    order: LaunchOrder,
+    image: Image | None,
+    backup: Backup | None,
+    facts: SourceFacts | None,
+    ctx: Context,
+    mode: Mode,
+    source_id: str | None,
 ) -> LaunchPlan:
     planner = _Planner(order)
     cloud = ctx.cloud
@@ -164,6 +172,10 @@ async def _plan(
     )
     vpc, subnet = _network(planner, vpcs, subnets)
     group_ids = _groups(planner, groups)
+    if mode == "drill" and source_id:
+        source = await attempt("isolation", cloud.servers.find(source_id))
+        if source:
+            _isolated(planner, source, subnet, group_ids)
     zone = _zone(planner, zones)
     flavor = _flavor(planner, flavors, facts, image, zone)
     if limits and flavor:
@@ -219,6 +231,27 @@ def _groups(planner: _Planner, groups: list[SecurityGroup] | None) -> tuple[str,
         return None
     planner.passed("security groups", ", ".join(group.name for group in found if group))
     return tuple(group.id for group in found if group)
+
+
+def _isolated(planner: _Planner, source: Server, subnet: Subnet | None, group_ids: tuple[str, ...] | None) -> None:
+    """A clone boots with its source's identity and starts its services (BEHAVIOUR.md 11): a drill keeps away from the source."""
+    used: list[str] = []
+    if subnet and subnet.cidr and source.vpc_id in {"", subnet.vpc_id}:
+        inside = ip_network(subnet.cidr, strict=False)
+        if any(ip_address(address.ip) in inside for address in source.addresses if not address.floating):
+            used.append(f"subnet {subnet.name}")
+    own = {*source.security_group_ids, *source.security_group_names}
+    named = {*planner.order.network.security_groups} or {"default"}
+    if shared := own & (named | {*(group_ids or ())}):
+        used.append(f"security group {', '.join(sorted(named & own or shared))}")
+    if used:
+        planner.refuse(
+            "isolation",
+            f"{source.name} itself, which the drill is a copy of, is in {' and '.join(used)}",
+            "Name a subnet and a security group for drills alone: a copy has its source's identity and starts its services.",
+        )
+    else:
+        planner.passed("isolation", f"{source.name} is in another subnet and in other security groups")
 
 
 def _zone(planner: _Planner, zones: list[Zone] | None) -> str | None:

@@ -20,7 +20,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import Findings, image_of
 from backup_to_image.steps.launch import resume_launch
 from backup_to_image.steps.make import find_made
-from backup_to_image.steps.orders import OpenOrder, OrderedImage, OrderedLaunch, OrderedTeardown, close, open_orders
+from backup_to_image.steps.orders import OpenOrder, OrderedDrill, OrderedImage, OrderedLaunch, OrderedTeardown, close, open_orders
 from backup_to_image.steps.share import share_image
 from backup_to_image.steps.teardown import find_launch, tear_down
 from backup_to_image.steps.validate import ValidOrder
@@ -42,7 +42,7 @@ class Reconciled(Value):
     """One order that had not ended, and what became of it."""
 
     verb: str
-    """create, launch or teardown, as the command is called that ordered it."""
+    """create, launch or teardown, as the command is called that ordered it; or drill."""
     subject: str
     outcome: Outcome
     words: str
@@ -118,7 +118,7 @@ async def _finish(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
             return await _image(wanted, order, ctx, overdue=overdue)
         if isinstance(wanted, OrderedLaunch):
             return await _launch(wanted, order, ctx)
-        return await _teardown(wanted, ctx)
+        return await _end(wanted, order, ctx, overdue=overdue)
     except StillRunning as late:
         return _Found(outcome="running", words=f"{late.what} is still running in the cloud: {late.last_seen}", ids=late.handle)
     except B2iError as error:
@@ -212,6 +212,17 @@ async def _teardown(wanted: OrderedTeardown, ctx: Context) -> _Found:
     return _Found(outcome="finished", words="nothing is left of it", ids={"launch": wanted.launch_id})
 
 
+async def _end(wanted: OrderedTeardown | OrderedDrill, order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
+    """A teardown, and the server of a drill whose run has gone; one that may be at work is left to it until its deadline."""
+    if isinstance(wanted, OrderedTeardown):
+        return await _teardown(wanted, ctx)
+    ids = {"launch": wanted.launch_id, "image": wanted.image_id}
+    if order.state == "open" and not overdue:
+        return _Found(outcome="running", words="its run may be at work; after the deadline its server goes", ids=ids)
+    found = await _teardown(OrderedTeardown(launch_id=wanted.launch_id), ctx)
+    return found.model_copy(update={"ids": ids})
+
+
 def _just_now(finished: FinishedImage, ctx: Context) -> bool:
     done = finished.image.active_at
     return done is not None and timedelta(0) <= ctx.clock.now() - done < _LEAVE_ALONE
@@ -228,5 +239,6 @@ def _again(order: OpenOrder) -> str:
         "image": f"b2i create {wanted.subject}",
         "launch": f"b2i launch {wanted.image_id} --spec FILE" if isinstance(wanted, OrderedLaunch) else "",
         "teardown": f"b2i teardown {wanted.subject}",
+        "drill": f"b2i teardown {wanted.launch_id}" if isinstance(wanted, OrderedDrill) else "",
     }[wanted.what]
     return f"If it is still wanted, order it again: `{command}`."

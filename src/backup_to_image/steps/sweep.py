@@ -24,7 +24,7 @@ from backup_to_image.steps import expiry
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.expiry import Expiry
 from backup_to_image.steps.names import DRILL_TAG, HOLD_TAG, LAUNCH_TAG, SOURCE_TAG, launch_id
-from backup_to_image.steps.orders import OpenOrder, OrderedImage, OrderedTeardown, open_orders
+from backup_to_image.steps.orders import OpenOrder, OrderedDrill, OrderedImage, OrderedTeardown, open_orders
 from backup_to_image.steps.share import unshare_image
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.teardown import DRILL_FACT, find_launch, tear_down
@@ -229,7 +229,7 @@ class _InUse:
             wanted = order.ordered
             if isinstance(wanted, OrderedImage):
                 self.backups.add(wanted.backup_id)
-            elif isinstance(wanted, OrderedTeardown):
+            elif isinstance(wanted, OrderedTeardown | OrderedDrill):
                 self.launches.add(wanted.launch_id)
             else:
                 image, name = wanted.image_id, wanted.order.name

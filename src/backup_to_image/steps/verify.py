@@ -1,0 +1,222 @@
+"""Verify images by drill: launch a server, ask its probes, mark the image, and take the server down again whatever came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from typing import TypeVar
+
+from backup_to_image.errors import B2iError, CloudError, Refused, StillRunning
+from backup_to_image.journal import Record, hold
+from backup_to_image.model import Image, LaunchDelivery, LaunchOrder, ProbeResult, Value
+from backup_to_image.model.night import FleetMember, Verified
+from backup_to_image.model.policy import VerifyRule
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.launch import launch_within
+from backup_to_image.steps.launched import Standing, find_launched
+from backup_to_image.steps.names import DOUBTFUL_TAG, SOURCE_TAG, VERIFIED_TAG
+from backup_to_image.steps.orders import OrderedDrill, ordered
+from backup_to_image.steps.teardown import find_launch, tear_down
+from backup_to_image.waiting import passes
+
+__all__ = ["choose_sample", "last_turns", "verify_image"]
+
+T = TypeVar("T")
+
+_TURN, _NIGHT = "drilled", "night"
+_TEARDOWN = timedelta(minutes=20)
+_TRY_AGAIN = 30.0
+
+
+# -- whose turn it is ---------------------------------------------------------------------------------------------------
+
+
+def choose_sample(
+    members: Sequence[FleetMember],
+    images: Iterable[Image],
+    rule: VerifyRule,
+    night: date,
+    *,
+    turns: Mapping[str, date] | None = None,
+) -> tuple[str, ...]:
+    """The servers whose images are drilled this night, by id: never verified first, then those whose last time is longest ago.
+
+    `turns` says when each server was drilled last, whatever came of it (`last_turns`): one that fails every night does not take
+    the turn of the others. Of equals each night begins with the next, so that everybody has its turn. Asked again in the same
+    night it names what is left of the night's sample. The same facts always give the same answer.
+    """
+    verified: dict[str, date] = {}
+    for image in images:
+        server_id, day = image.tags.get(SOURCE_TAG), _day(image.tags.get(VERIFIED_TAG))
+        if server_id and day:
+            verified[server_id] = max(day, verified.get(server_id, day))
+    turn = {server_id: max(day, verified.get(server_id, day)) for server_id, day in (turns or {}).items()}
+    turn = verified | turn
+    servers = sorted({member.server_id for member in members if member.action in {"make", "adopt", "back_up"}})
+    if not servers:
+        return ()
+    done = [server_id for server_id in servers if verified.get(server_id, date.min) >= night]
+    begun = [server_id for server_id in servers if turn.get(server_id, date.min) >= night and server_id not in done]
+    first = night.toordinal() * rule.sample % len(servers)
+    rotated = servers[first:] + servers[:first]
+    waiting = sorted((one for one in rotated if turn.get(one, date.min) < night), key=lambda one: turn.get(one, date.min))
+    return tuple([*begun, *waiting][: max(0, rule.sample - len(done))])
+
+
+async def last_turns(ctx: Context) -> dict[str, date]:
+    """On which night each server was drilled last, as the journal knows. Raises JournalError."""
+    known = [one for one in await ctx.journal.records(_TURN) if one.project_id == ctx.project_id]
+    return {one.name: day for one in known if (day := _day(str(one.facts.get(_NIGHT, ""))))}
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+# -- the drill ----------------------------------------------------------------------------------------------------------
+
+
+async def verify_image(
+    image: Image, drill: LaunchOrder, ctx: Context, *, deadline: datetime, night: date | None = None
+) -> Verified:
+    """What a server launched from this image answers; it is gone afterwards, or the reason says what is left of it.
+
+    Only an image whose every probe answered is marked as verified (with `night`, by default today); one that is doubtful is not,
+    nor one that somebody else made. A drill without probes proves that the server becomes ACTIVE, which is told and does not
+    count as verified. Safe to repeat, by two processes at once too. After a kill the next run of the same drill goes on with its
+    server and takes it down; the journal keeps the drill, and the reconciler takes its server down after the deadline. Raises
+    CloudError, StillRunning and JournalError before anything was launched; what goes wrong later is told in the answer.
+    """
+    began = ctx.clock.now()
+    night = night or began.date()
+    async with hold(ctx.journal, "drill", ctx.project_id, f"{drill.name} of {image.id}", deadline=deadline):
+        standing = await _standing(image, drill, ctx)
+        wanted = OrderedDrill(launch_id=standing.mark, image_id=image.id)
+        left: tuple[str, ...] = ()
+        seen = _Seen(reason="")
+        with suppress(_LeftBehind):
+            async with ordered(wanted, ctx, patience=max(deadline - ctx.clock.now(), timedelta(0))) as until:
+                await _note_turn(image, night, ctx)
+                seen = await _seen(image, drill, standing, ctx, until=until, night=night)
+                left = await _surely(_take_down(standing.mark, ctx)) if seen.launched else ()
+                if left:
+                    raise _LeftBehind(standing.mark)
+    reason = seen.reason
+    if left:
+        reason = f"{reason}; " if reason else ""
+        reason += f"left behind by its drill: {', '.join(left)}; `b2i teardown {standing.mark}` removes it"
+    ctx.tell(
+        f"drill {standing.mark} of image {image.name}: {'verified' if seen.ok else 'not verified'}{reason and f': {reason}'}"
+    )
+    return Verified(
+        ok=seen.ok,
+        launch_id=standing.mark,
+        seconds=round((ctx.clock.now() - began).total_seconds(), 1),
+        probes=seen.probes,
+        reason=reason,
+    )
+
+
+async def _standing(image: Image, drill: LaunchOrder, ctx: Context) -> Standing:
+    """Where the drill stands. A server that an earlier run was taking down goes first: it answers nothing any more."""
+    standing = await find_launched(image, drill, ctx, mode="drill")
+    going = await ctx.journal.read("teardown", ctx.project_id, standing.mark)
+    if going is None or going.state != "intent":
+        return standing
+    ctx.tell(f"drill {standing.mark}: an earlier run was taking its server down; doing that first")
+    with suppress(_LeftBehind):
+        async with ordered(OrderedDrill(launch_id=standing.mark, image_id=image.id), ctx, patience=_TEARDOWN):
+            if await _take_down(standing.mark, ctx):
+                raise _LeftBehind(standing.mark)
+    return await find_launched(image, drill, ctx, mode="drill")
+
+
+class _Seen(Value):
+    """What a drill has shown before its server goes."""
+
+    ok: bool = False
+    reason: str
+    probes: tuple[ProbeResult, ...] = ()
+    launched: bool = False
+    """Whether there may be a server that has to go."""
+
+
+class _LeftBehind(StillRunning):
+    """Keeps the order of a drill in the journal, for the reconciler to take down what is left."""
+
+    def __init__(self, mark: str) -> None:
+        super().__init__("The teardown of a drill", last_seen="something is left", deadline=None, handle={"launch": mark})
+
+
+async def _seen(image: Image, drill: LaunchOrder, standing: Standing, ctx: Context, *, until: datetime, night: date) -> _Seen:
+    """Launch, probe, mark. Whoever stops it meanwhile waits until the server is taken down."""
+    try:
+        delivery = await launch_within(image, drill, ctx, mode="drill", deadline=until)
+        ok, reason = await _judge(delivery, image, night, ctx)
+    except asyncio.CancelledError:
+        ctx.tell(f"drill {standing.mark}: stopped; its server is taken down first")
+        if left := await _surely(_take_down(standing.mark, ctx)):
+            ctx.tell(f"drill {standing.mark}: left behind: {', '.join(left)}; `b2i teardown {standing.mark}` removes it")
+        raise
+    except Refused as refused:
+        return _Seen(reason=f"{refused.message} {refused.action}".strip(), launched=bool(standing.servers))
+    except B2iError as error:
+        return _Seen(reason=f"{error.message} {error.action}".strip(), launched=True)
+    return _Seen(ok=ok, reason=reason, probes=delivery.probes, launched=True)
+
+
+async def _judge(delivery: LaunchDelivery, image: Image, night: date, ctx: Context) -> tuple[bool, str]:
+    """Whether the image is verified by this, and marked so; else why not."""
+    silent = [f"{one.probe}: {one.answer}" for one in delivery.probes if not one.ok]
+    if silent:
+        return False, f"its server does not answer every probe ({'; '.join(silent)})"
+    if not delivery.probed:
+        return False, "not probed: its server is ACTIVE, and the drill's launch order asks for no probes"
+    if DOUBTFUL_TAG in image.tags:
+        return False, "it answers every probe, and stays doubtful: its source server was started while it was made"
+    if SOURCE_TAG not in image.tags:
+        return True, "it answers every probe; it was made by somebody else, so it is not marked"
+    try:
+        await ctx.cloud.images.set_tag(image.id, VERIFIED_TAG, f"{night:%Y%m%d}")
+    except CloudError as error:
+        return False, f"it answers every probe, and could not be marked as verified: {error.message}"
+    return True, ""
+
+
+async def _surely(work: Coroutine[None, None, T]) -> T:
+    """Carry it through although somebody stops it meanwhile; who stops it twice has his way."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def _take_down(mark: str, ctx: Context) -> tuple[str, ...]:
+    """Take the drill's server down until nothing is left, however unclear its launch was; returns what stays behind."""
+    limit = ctx.deadline(ctx.settings.settle.server + _TEARDOWN)
+    while True:
+        try:
+            return (await tear_down(await find_launch(mark, ctx), ctx, patience=_TEARDOWN)).left_behind
+        except B2iError as error:
+            waits = isinstance(error, StillRunning) or (isinstance(error, CloudError) and passes(error))
+            if not waits or ctx.clock.now() >= limit:
+                return (error.message.rstrip("."),)
+        await ctx.clock.sleep(_TRY_AGAIN)
+
+
+async def _note_turn(image: Image, night: date, ctx: Context) -> None:
+    """Its server has had its turn, whatever comes of it."""
+    server_id = image.tags.get(SOURCE_TAG)
+    if server_id:
+        facts = {_NIGHT: f"{night:%Y%m%d}"}
+        now = ctx.clock.now()
+        await ctx.journal.write(
+            Record(kind=_TURN, project_id=ctx.project_id, name=server_id, state="done", written_at=now, facts=facts)
+        )
