@@ -374,6 +374,7 @@ def test_an_image_whose_backup_is_not_to_be_seen_stays_and_stands_for_none(regio
         ("newest", {"project": "f" * 32}, "is not good any more"),
         ("shared", {}, "it is shared"),
         ("drill", {}, "a drill runs on it"),
+        ("unseen", {}, "whether a drill runs on it cannot be seen: "),
     ],
 )
 def test_whatever_speaks_against_it_right_before_keeps_it(
@@ -393,6 +394,9 @@ def test_whatever_speaks_against_it_right_before_keeps_it(
         elif which == "given away":
             share(region, old, region.account["project_id"])
             change(region, old, project=region.account["second_project"])
+        elif which == "unseen":
+            region.clock.advance(301)
+            region.arm("forbidden", operation="listServersDetail", times=None)
         elif which == "drill":
             region.clock.advance(301)  # the list of servers has grown old meanwhile
             region.change("server", region.named("server", "shop-web-scratch"), image_id=old, tags={"b2i-drill": "3f9a1c22b7d0"})
@@ -964,7 +968,24 @@ async def test_rolling_a_night_deletes_no_more_than_its_cap_and_at_least_what_it
             counts.append(len(done.deleted))
         assert counts == [1, 1, 1, 1], "one for each that was made, though five per cent of twelve are none"
         assert len((await retirement.plan(made=4)).delete) == 0
-        assert len((await retirement.plan(made=6)).delete) == 2
+        plan = await retirement.plan(made=6)
+    assert len(plan.delete) == 2
+    told = [one.image_id for one in plan.keep] + [one.decision.image_id for one in (*plan.delete, *plan.waiting)]
+    assert all(there(region, *told)), "what is gone is not told again"
+
+
+async def test_rolling_an_image_that_is_kept_at_the_last_moment_leaves_its_place_to_another(region: Region) -> None:
+    servers = ["shop-lb-01", "shop-lb-02"]
+    held, goes = (images(region, 2, server=server)[1] for server in servers)
+    read = rules_of(region.folder / policy(region, servers={"names": servers}, max_deletions=1))
+    async with region.context() as ctx:
+        retirement = Retirement(read, ctx, Survey(ctx))
+        assert len((await retirement.plan()).delete) == 1
+        change(region, held, tags={"b2i-hold": "20261125"})
+        for server in servers:
+            new = await ctx.cloud.images.get(images_of(region, server)[0])
+            done = await retirement.after(new.tags["b2i-source"], new, made=1)
+    assert done.deleted == (goes,)
 
 
 async def test_rolling_a_night_in_which_a_list_cannot_be_read_goes_on_and_deletes_nothing(region: Region) -> None:

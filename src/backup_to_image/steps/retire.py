@@ -103,8 +103,6 @@ class _Stock(Value):
     """Those of the candidates."""
     made_at: dict[str, datetime] = {}
     """When each backup of the policy's servers was made, those without an image too."""
-    present: frozenset[str] = frozenset()
-    """The servers that the policy chooses."""
     vanished: frozenset[str] = frozenset()
     server_names: dict[str, str] = {}
     notes: tuple[str, ...] = ()
@@ -279,7 +277,6 @@ class Retirement:
             set_aside=tuple(aside),
             backups={ident: backup for ident, backup in known.items() if ident in used},
             made_at={one.id: one.created_at for one in backups if one.created_at and one.resource_id in present},
-            present=frozenset(present),
             vanished=frozenset(vanished),
             server_names=names,
             notes=chosen.mistakes,
@@ -366,8 +363,6 @@ class Retirement:
         except CloudError as error:
             return Retired(stopped=error.message)
         stock = self._stock
-        if server_id not in stock.present:
-            return Retired()
         older = [one for one in stock.candidates.get(server_id, ()) if one.image.id not in {image.id, *self._gone}]
         try:
             await self._learn_age(image, stock)
