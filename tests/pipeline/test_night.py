@@ -450,3 +450,61 @@ def test_a_page_that_cannot_be_written_costs_nobody_his_night(region: Region) ->
     ended = night(region, "--report", "file/night.html", servers={"names": ["shop-web-0?"]})
     assert (ended.code, ended.told["report"], len(ended.told["made"])) == (0, None, 4)
     assert "cannot be written" in ended.err
+
+
+# -- with drills --------------------------------------------------------------------------------------------------------
+
+DRILL: dict[str, Any] = {
+    "name": "drill",
+    "flavor": "same-as-source",
+    "network": {"vpc": "drill-vpc", "subnet": "drill-net", "security_groups": ["drill-sg"]},
+    "probes": [{"tcp": 2222}, {"console": "login:"}],
+}
+
+
+@pytest.fixture
+def drills(region: Region) -> dict[str, Any]:
+    """A policy that verifies two of its four servers a night."""
+    region.listens = True
+    (region.folder / "drill.yaml").write_text(yaml.safe_dump(DRILL))
+    servers = {"names": ["shop-web-0?"]}
+    return {"servers": servers, "backup": {"make_one": "always"}, "verify": {"sample": 2, "launch": "drill.yaml"}}
+
+
+def test_each_night_others_are_verified_and_no_drill_is_left(region: Region, drills: dict[str, Any]) -> None:
+    verified = []
+    for ended in nights(region, 2, **drills):
+        assert (ended.code, len(ended.told["made"])) == (0, 4)
+        verified.append({one["name"] for one in ended.told["made"] if one["verified"] and one["verified"]["ok"]})
+    assert [len(names) for names in verified] == [2, 2]
+    assert verified[0] | verified[1] == {f"shop-web-0{number}" for number in (1, 2, 3, 4)}
+    assert sum("b2i-verified" in image["tags"] for image in region.things("image")) == 4
+    assert region.launched() == []
+
+
+def test_an_image_that_does_not_answer_is_told_and_its_server_counts_as_failed(region: Region, drills: dict[str, Any]) -> None:
+    (region.folder / "drill.yaml").write_text(yaml.safe_dump(DRILL | {"probes": [{"tcp": 2223, "timeout": "20s"}]}))
+    ended = night(region, failed_when={"more_than": 3}, **drills)
+    assert (ended.code, ended.told["outcome"], len(ended.told["made"])) == (5, "partly", 2)
+    assert {one["code"] for one in ended.told["failed"]} == {"b2i.not-verified"}
+    assert all(one["image_id"] and "tcp:2223" in one["reason"] for one in ended.told["failed"])
+    assert region.launched() == []
+
+
+def test_an_older_image_stays_where_the_new_one_was_not_verified(region: Region, drills: dict[str, Any]) -> None:
+    keys = drills | {"retention": KEEP_ONE["retention"] | {"max_deletions": 4}}
+    nights(region, 1, **keys)
+    (region.folder / "drill.yaml").write_text(yaml.safe_dump(DRILL | {"probes": [{"tcp": 2223, "timeout": "20s"}]}))
+    told = night(region, failed_when={"more_than": 3}, **keys).told
+    assert {ours(region)[one["server"]] for one in told["failed"]} == {2}
+
+
+def test_a_night_that_is_killed_in_the_middle_of_its_drills_leaves_no_server(region: Region, drills: dict[str, Any]) -> None:
+    policy = write_policy(region, **drills)
+    with region.killing("getServer", skip=3):
+        region.b2i("nightly", policy)
+    ended = region.b2i("nightly", policy)
+    assert (ended.code, ended.told["servers"]) == (0, 4)
+    region.clock.advance(8 * 3600)
+    region.b2i("reconcile")
+    assert region.launched() == []

@@ -348,9 +348,16 @@ class _Shift:
         return told.model_copy(update={"retired": self._heard(retired)})
 
     async def retire_the_rest(self, retirement: Retirement) -> None:
-        """At the night's end: images of servers that were not served tonight, or are gone; all of them where it says so."""
+        """At the night's end: images of servers that are gone or were not served tonight; all of them where it says so.
+
+        A server whose night went wrong keeps what it has: who knows whether its new image is as good as the rules take it for.
+        """
+        bad = {one.server_id for one in self.done.values() if one.bad}
         try:
-            self._heard(await retirement.apply(made=self._count("made")))
+            made = self._count("made")
+            plan = await retirement.plan(made=made)
+            going = tuple(one for one in plan.delete if one.decision.server_id not in bad)
+            self._heard(await retirement.apply(plan.model_copy(update={"delete": going}), made=made))
         except B2iError as error:
             self._note(error.message)
 
