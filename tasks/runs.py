@@ -10,6 +10,7 @@ from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterTags,
     FlowRunFilter,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateName,
     FlowRunFilterStateType,
@@ -35,7 +36,9 @@ _GIVEN_UP = timedelta(days=7)
 async def runs_at_work() -> frozenset[str]:
     """The ids of our runs that are at work or about to be; crashed ones that are still to be brought back among them."""
     async with get_client() as client:
-        working = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)))
+        # Those that schedules have made for the next weeks have not begun, and would crowd out the others.
+        begun = FlowRunFilterStartTime(is_null_=False)
+        working = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)), begun)
         crashed = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])))
     return frozenset(str(run.id) for run in [*working, *(run for run in crashed if _age(run) < _LEFT_ALONE)])
 
@@ -62,9 +65,12 @@ async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = _L
     return tuple(started)
 
 
-async def _runs(client: PrefectClient, state: FlowRunFilterState) -> list[FlowRun]:
+async def _runs(client: PrefectClient, state: FlowRunFilterState, begun: FlowRunFilterStartTime | None = None) -> list[FlowRun]:
     return await client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=state), deployment_filter=_OURS, sort=FlowRunSort.START_TIME_DESC, limit=_MOST
+        flow_run_filter=FlowRunFilter(state=state, start_time=begun),
+        deployment_filter=_OURS,
+        sort=FlowRunSort.START_TIME_DESC,
+        limit=_MOST,
     )
 
 

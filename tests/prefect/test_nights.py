@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from backup_to_image.form import NIGHT_RESULT_KEY
-from tests.support.house import House, Site, kill_family, patience
+from tests.support.house import SPEED, House, Site, kill_family, patience
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(600)]
 
@@ -73,12 +73,14 @@ def test_a_night_whose_host_dies_half_way_is_brought_back_adopts_everything_and_
 ) -> None:
     deployment = nights.policy("killed", "shop-web-0?", "shop-app-0[134]", limits={"images_at_once": 3})
     there, before = nights.images(), nights.site.asked("createWholeImage")
+    nights.site.cloud.arm(name="job-stuck", operation="createWholeImage", times=None, seconds=10 * SPEED)
     run = house.order_foreign(deployment)
     with patience(120, "half of the night") as beats:
         for _ in beats:
             if nights.site.asked("createWholeImage") >= before + 4:
                 break
     house.kill_worker_and_runs()
+    nights.site.cloud.disarm()
     asked = nights.site.asked("createWholeImage") - before
     assert asked < 6, "the night is not over yet"
     house.start_worker()
