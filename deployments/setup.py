@@ -39,7 +39,7 @@ from backup_to_image.cli.prefect_door import prefect_server, ui_link
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.otc.cloud_files import find_clouds
 from backup_to_image.settings import read_settings
-from deployments.policies import nights_of
+from deployments.nights import nights_of
 
 __all__ = ["Item", "main", "set_up"]
 
