@@ -31,7 +31,7 @@ STALE := anew
 endif
 endif
 
-.PHONY: help setup-env test test-slow test-third-party prove lint docs check-all demo setup lock lock-third-party clean anew
+.PHONY: help setup-env test test-slow test-third-party prove night lint docs check-all demo setup lock lock-third-party clean anew
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ prove: $(STAMP) ## the long proofs: every kill, 200 more at random times, pairs 
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/kills -m slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m prove
 
+night: $(STAMP) ## a night of a hundred servers, measured, through both doors and killed at half time
+	$(BIN)/python -m benchmarks.night --short
+
 docs: $(STAMP) ## every example and link of README and docs
 	$(BIN)/python -m pytest tests/guards -k "docs or links"
 
@@ -70,7 +73,7 @@ lint: $(STAMP) ## style, types, and imports that point one way
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-check-all: test lint test-slow test-third-party ## all of it
+check-all: test lint test-slow night test-third-party ## all of it
 
 demo: $(STAMP) ## a whole recovery against the emulated cloud, on this machine alone
 	$(BIN)/python -m deployments.demo

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from prefect.states import Cancelled, Completed, Failed
 from backup_to_image.errors import B2iError
 from backup_to_image.form import NIGHT_RESULT_KEY, NightResult, policies_of
 from backup_to_image.model.night import NightPlan, NightReport
-from backup_to_image.night_pages import night_html, night_markdown, plan_markdown, plan_sentence, summary
+from backup_to_image.night_pages import keep_night, night_markdown, plan_markdown, plan_sentence, summary
 from backup_to_image.steps.board import board_rows, read_board
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.policy_file import PolicyFile
@@ -43,7 +43,7 @@ async def night_ended(report: NightReport, policy: PolicyFile, ctx: Context) -> 
     """The run's end when the night was worked through: what the policy calls a failure, and what is not finished, is no green."""
     words, zone = summary(report), policy.policy.zone
     page = night_markdown(report, zone)
-    file = _keep_html(night_html(report, zone), report, ctx)
+    file = keep_night(report, ctx, zone)
     await publish_night(
         _named(), NightResult.of(report), words, f"{page}\n\nThe whole night: `{file}` on the worker." if file else page
     )
@@ -146,18 +146,3 @@ def artifact_key(policy: str) -> str:
 def _named() -> str:
     """The policy as the run names it: by its file, without the suffix, so that a file that is gone has a name, too."""
     return PurePath(str(cast("dict[str, Any]", flow_run.parameters)["policy"])).stem
-
-
-def _keep_html(page: str, report: NightReport, ctx: Context) -> Path | None:
-    """The night as one self-contained file, where the worker has a directory for evidence."""
-    folder = ctx.settings.directory("evidence")
-    if folder is None:
-        return None
-    file = folder / f"night-{report.policy}-{report.night}.html"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(page, encoding="utf-8")
-    except OSError as error:
-        ctx.tell(f"warning: the night's page cannot be written to {file}: {error.strerror}")
-        return None
-    return file

@@ -68,6 +68,7 @@ def test_the_same_images_tell_nothing_where_no_report_says_whether_any_were_dele
 def test_a_report_of_another_night_or_of_a_night_run_again_is_not_believed() -> None:
     assert "not growing" not in words(95, *[10] * 14, reports=(report(10, retired=10, hours_ago=60),))
     assert left(95, *[10] * 14, reports=(report(0, adopted=10),)) == 9
+    assert left(95, 10, *[0] * 13, 3, reports=(report(0, adopted=10),)) is None
 
 
 def test_fewer_than_three_nights_tell_no_pace() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backup_to_image.errors import UsageError
 from backup_to_image.model import Backup
-from backup_to_image.steps.names import decode_tag, encode_tag, image_name, launch_id
+from backup_to_image.steps.names import backup_run_name, decode_tag, encode_tag, image_name, launch_id, made_by_us
 
 IMAGE_NAME = re.compile(r"[A-Za-z0-9._-]([A-Za-z0-9._ -]*[A-Za-z0-9._-])?")
 
@@ -87,3 +87,41 @@ def test_different_launches_have_different_ids_and_the_same_has_the_same(
     first, second = launch_id(*one), launch_id(*other)  # type: ignore[arg-type] - sampled_from gives text
     assert re.fullmatch(r"[0-9a-f]{12}", first)
     assert (first == second) == (one == other)
+
+
+RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+BEGAN = datetime(2026, 11, 25, 2, 12, tzinfo=UTC)
+
+
+@given(st.lists(st.uuids().map(str), max_size=256), st.integers(0, 4_000_000_000))
+def test_a_backup_that_we_have_made_is_known_by_its_name_which_the_cloud_takes(servers: list[str], began: int) -> None:
+    name = backup_run_name("ab" * 16, "vault", servers, datetime.fromtimestamp(began, UTC))
+    assert RUN.fullmatch(name), name
+    made = backup("shop-db-01").model_copy(update={"name": name})
+    assert made_by_us(made)
+    assert made_by_us(made.model_copy(update={"name": f"{name}_shop-db-01"})), "a cloud may tell the backups of a run apart"
+    for other in ({"automatic": True}, {"replica": True}, {"kind": "disk"}):
+        assert not made_by_us(made.model_copy(update=other))
+
+
+def test_every_run_has_a_name_of_its_own_however_often_it_is_asked_for() -> None:
+    name = backup_run_name("p", "v", ["a", "b"], BEGAN)
+    assert name == backup_run_name("p", "v", ["b", "a"], BEGAN)
+    others = [("q", "v", ["a", "b"], BEGAN), ("p", "w", ["a", "b"], BEGAN), ("p", "v", ["a"], BEGAN)]
+    names = {backup_run_name(*one) for one in others} | {backup_run_name("p", "v", ["a", "b"], BEGAN.replace(minute=13))}
+    assert len(names | {name}) == 5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "autobk_web01",
+        "manualbk_b2i-20261125-0123456789ab",
+        "b2i-20261125",
+        "b2i-mine-0123456789ab",
+        "b2i-20261125-0123456789abc",
+        "",
+    ],
+)
+def test_what_others_call_their_backups_is_not_taken_for_ours(name: str) -> None:
+    assert not made_by_us(backup("shop-db-01").model_copy(update={"name": name}))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.region import Region
 
@@ -102,3 +103,25 @@ def test_an_order_that_a_person_stopped_is_told_by_the_reconciler_and_not_gone_o
     (told,) = region.b2i("reconcile").told["orders"]
     assert (told["outcome"], told["subject"]) == ("stopped", backup)
     assert region.sent("batchAddImageMembers") == []
+
+
+def test_a_stopped_night_says_how_far_it_came_and_the_same_command_goes_on(region: Region) -> None:
+    policy = {"name": "nightly", "servers": {"names": ["shop-web-0?"]}, "limits": {"images_at_once": 2}}
+    (region.folder / "policy.yaml").write_text(yaml.safe_dump(policy))
+    stop_at(region, "getImsJob", signal.SIGTERM)
+    ended = region.b2i("nightly", "policy.yaml")
+    told = ended.told
+    assert (ended.code, told["outcome"], ended.error["code"]) == (143, "still_running", "b2i.interrupted")
+    assert (told["servers"], len(told["made"]) + len(told["late"]), len(told["failed"])) == (4, 2, 2)
+    assert all(one["code"] == "b2i.interrupted" for one in told["late"] + told["failed"])
+    again = region.b2i("nightly", "policy.yaml")
+    assert (again.code, len(again.told["made"]) + len(again.told["adopted"])) == (0, 4)
+    assert len(region.sent("createWholeImage")) == 4
+
+
+def test_the_board_knows_of_a_stopped_night(region: Region) -> None:
+    (region.folder / "policy.yaml").write_text(yaml.safe_dump({"name": "nightly", "servers": {"names": ["shop-web-0?"]}}))
+    stop_at(region, "getImsJob", signal.SIGTERM)
+    region.b2i("nightly", "policy.yaml")
+    (policy,) = region.b2i("board").told["policies"]
+    assert (policy["name"], policy["outcome"]) == ("nightly", "failed")

@@ -47,9 +47,11 @@ OUR_CODES = {
 CLOUD_CODE = re.compile(r"(?:IMG|BackupService|Ecs|Common|Pdp|EVS|VPC|IAM|APIGW)\.\d+")
 KINDS = ("image", "image-member", "server", "volume", "publicip", "backup", "vault")
 DEAD = {"killed", "deleted"}
+REFUSES_WITH_500 = {"BackupService.9998"}
+"""CBR does not know the caller: nothing was begun."""
 SLACK = timedelta(minutes=12)
 """How much later than its deadlines a command may end: a few requests, each with the client's own patience of 90 s."""
-SETTLE = {"createWholeImage": 120.0, "createServers": 600.0}
+SETTLE = {"createWholeImage": 120.0, "createServers": 600.0, "createCheckpoint": 120.0}
 """Seconds for which nobody asks again after an unclear answer."""
 
 
@@ -66,6 +68,8 @@ class Order:
     probes: int = 0
     launch_id: str | None = None
     """What a teardown is to remove."""
+    backs_up: bool = False
+    """Whether the server is backed up first: given again after a success, the command makes a new backup and image."""
     within: timedelta = timedelta(hours=1)
     """Every deadline of the command, added up."""
 
@@ -196,6 +200,8 @@ class Judge:
                 names |= {thing["address"], *self._names_of_server(_server_of(thing, after), after)}
             elif kind == "image-member":
                 names = {thing["project"]} if ended.code == 0 else {thing["project"], thing["image_id"]}
+            elif kind == "backup" and order.backs_up:
+                names |= {thing["checkpoint_id"], thing["name"]}
             elif kind in {"backup", "vault"}:
                 raise AssertionError(f"{order.command} made a {kind}: {thing}")
             assert any(name in told for name in names if name), f"made and not named: {kind} {thing}\n{told}"
@@ -276,6 +282,12 @@ class Judge:
             if kind == "image" and ident in self.ours and thing["status"] not in DEAD
         )
         assert all(number == 1 for number in images.values()), f"several images of one backup: {images}"
+        backups = Counter(
+            thing["resource_id"]
+            for (kind, ident), thing in after.items()
+            if kind == "backup" and ident in self.ours and thing["status"] != "error"
+        )
+        assert all(number == 1 for number in backups.values()), f"several backups for one order: {backups}"
         servers: dict[str, list[dict[str, Any]]] = {}
         for server in self.launched(after):
             servers.setdefault(server["image_id"], []).append(server)
@@ -369,17 +381,21 @@ def _key(one: Asked) -> str:
     """What the request is to make: the backup, or the launch mark."""
     if one.operation == "createWholeImage":
         return str(one.body["backup_id"])
+    if one.operation == "createCheckpoint":
+        return str(one.body["checkpoint"]["parameters"]["resources"])
     return next(tag for tag in one.body["server"]["tags"] if tag.startswith("b2i-"))
 
 
 def _unclear(one: Asked) -> bool:
     """Whether nobody can tell from the answer whether it took effect."""
-    if one.status is None or one.over is None or one.status >= 500:
+    if one.status is None or one.over is None:
         return True
+    if one.status >= 500:
+        return not any(code in REFUSES_WITH_500 for code, _ in _said(one))
     if one.status >= 400:
         return False
     try:
         body = json.loads(one.answer)
     except ValueError:
         return True
-    return not (body.get("job_id") or _said(one))
+    return not (body.get("job_id") or body.get("checkpoint", {}).get("id") or _said(one))

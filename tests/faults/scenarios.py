@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.judge import Judge, Order
-from tests.support.region import Region
+from tests.support.region import Asked, Region
 
 __all__ = ["SCENARIOS", "Scenario", "Step", "launch_file", "prepared", "steps"]
 
@@ -92,6 +92,20 @@ def _newest_of_server(judge: Judge) -> Order:
     return Order(("create", "--server", "shop-mail-01", "--newest", "--timeout", "20m"), within=timedelta(minutes=20))
 
 
+def _backed_up_now(judge: Judge) -> Order:
+    region = judge.region
+
+    def take_as_long_each_time(asked: Asked) -> None:
+        """An image takes as long as its backup's id says, and the id of a new backup is another one each time."""
+        if asked.operation == "createWholeImage":
+            for job in region.things("ims-job", status="INIT"):
+                region.change("ims-job", job, remaining=115.0)
+
+    region.answered.append(take_as_long_each_time)
+    words = ("create", "--server", "shop-mail-01", "--backup-now", "--wait-backup", "10m", "--timeout", "20m")
+    return Order(words, backs_up=True, within=timedelta(minutes=30))
+
+
 def _launch_alone(judge: Judge) -> Order:
     region = judge.region
     backup = region.account["backups"]["available"][0]
@@ -150,6 +164,7 @@ SCENARIOS: dict[str, Scenario] = {
     "source stopped": Scenario(_stopped_source),
     "backup still being made": Scenario(_young_backup),
     "newest of a server": Scenario(_newest_of_server),
+    "backed up now": Scenario(_backed_up_now),
     "launch of two": Scenario(_two),
     "two more": Scenario(_one_more),
     "teardown": Scenario(_teardown),

@@ -113,7 +113,8 @@ def make_good(judge: Judge, order: Order, ended: Ended, *, lasting: bool) -> Non
     """Do what the report says until all is well; without a lasting fault the same command again is all it may say."""
     if ended.code in {0, 5}:
         order = order.without("--another")  # the one more is there; the same words would order yet another
-    ended = judge.run(order)
+    if not (order.backs_up and ended.code == 0):
+        ended = judge.run(order)
     for _ in range(3 if lasting else 0):
         if ended.code == 0:
             break

@@ -8,7 +8,6 @@ __all__ = ["NEVER_ASKED", "VARIANTS"]
 
 NEVER_ASKED = {
     "delete-ignored": "no command deletes an image yet",
-    "backup-fails": "no command makes a backup yet",
 }
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "throttled-429": ({}, {"retry_after": 40}),

@@ -1,4 +1,4 @@
-"""The reference pages know every command, option, JSON key, setting, key of a launch order, fault, switch and code of ours."""
+"""The reference pages know every command, option, JSON key, setting, key of a file, fault, switch and code of ours."""
 
 import re
 from importlib import import_module
@@ -13,6 +13,7 @@ from backup_to_image.cli import main
 from backup_to_image.emulator.faults import CATALOGUE
 from backup_to_image.emulator.switches import SWITCHES
 from backup_to_image.model import LaunchOrder
+from backup_to_image.model.policy import Amount, Policy, VerifyRule, WhichServers
 from backup_to_image.settings import Settings
 from backup_to_image.steps import checkup
 
@@ -40,7 +41,7 @@ def test_every_command_and_each_of_its_options_is_documented(root: Path, name: s
     assert [option for option in options if f"`{option}" not in text and f" {option}`" not in text] == []
 
 
-@pytest.mark.parametrize("name", ["doctor", "validate", "create", "launch", "board"])
+@pytest.mark.parametrize("name", ["doctor", "validate", "create", "launch", "board", "sweep"])
 def test_every_key_of_a_commands_json_is_documented(root: Path, name: str) -> None:
     blank: dict[str, Any] = import_module(f"backup_to_image.cli.{name}").BLANK
     section = _section(_page(root, "cli.md"), name)
@@ -79,6 +80,41 @@ def test_every_key_of_a_launch_order_is_documented(root: Path) -> None:
     page = _page(root, "launch-orders.md")
     blocks = {"network", "login", "system_disk", "public_ip"}
     assert [key for key in _keys(LaunchOrder) if not _known(key, page) and key not in blocks] == []
+
+
+def test_every_key_of_a_policy_is_documented_by_its_whole_name(root: Path) -> None:
+    page = _page(root, "policies.md")
+    parts = {f".{name}" for name in Amount.model_fields}  # people write a number or a per cent
+    keys = [key for key in _keys(Policy) if not key.endswith(tuple(parts))]
+    assert len(keys) > 40
+    assert [key for key in keys if f"`{key}`" not in page and not any(one.startswith(f"{key}.") for one in keys)] == []
+
+
+def test_every_default_of_a_policy_is_told_as_it_is(root: Path) -> None:
+    page = _page(root, "policies.md")
+    told = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]+?) \|", page, re.MULTILINE))
+    assert len(told) > 35
+    defaults = _defaults(Policy(name="x", servers=WhichServers(names=("*",))).model_dump(mode="json"))
+    rules = _defaults(VerifyRule(launch="x").model_dump(mode="json"), "verify.")
+    wrong = {key: told.get(key) for key, default in (defaults | rules).items() if not _tells(told.get(key, ""), key, default)}
+    assert wrong == {}
+
+
+def _defaults(dumped: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys with what holds where they are left out; an empty block of keys is one key."""
+    found: dict[str, Any] = {}
+    for name, value in dumped.items():
+        found |= _defaults(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+    return found
+
+
+def _tells(words: str, key: str, default: Any) -> bool:
+    if key in {"name", "verify.launch"} or key.startswith("servers."):
+        return bool(words)
+    if default in (None, [], {}):
+        return words.startswith(("none", "the command's"))
+    shown = str(default).lower() if isinstance(default, bool) else str(default)
+    return words == (f"`{shown}`" if shown else "empty")
 
 
 def test_every_fault_and_every_switch_with_its_values_is_documented(root: Path) -> None:

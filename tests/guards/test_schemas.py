@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
+from pydantic import ValidationError
 
+from backup_to_image.model.policy import Policy
+from backup_to_image.steps.policy_file import read_policy
 from deployments.schemas import FILES, FOLDER, schema_of
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "deployments" / "policies").glob("*.yaml"))
 SCHEMAS: dict[str, dict[str, Any]] = {name: json.loads(schema_of(name)) for name in FILES}
 WRITTEN: dict[str, dict[str, Any]] = {
     "launch-order": {"name": "a", "network": {"vpc": "v", "subnet": "s"}, "probes": [{"tcp": 2222, "timeout": "5m"}]},
+    "policy": {"name": "a", "servers": {"names": ["*"]}, "backup": {"newest_within": "26h"}, "failed_when": {"more_than": 3}},
     "b2i": {"projects": {"dr": "0123456789abcdef0123456789abcdef"}, "settle": {"image": "2m"}, "journal": "journal"},
 }
 
@@ -57,6 +63,46 @@ def test_an_editor_approves_of_what_the_project_reads_and_of_no_unknown_key(name
 )
 def test_an_editor_shows_the_mistakes_that_the_project_would_refuse(key: str, value: object) -> None:
     assert not approves("launch-order", WRITTEN["launch-order"] | {key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "two words"),
+        ("backup", {"newest_within": 26}),
+        ("backup", {"make_one": "sometimes"}),
+        ("verify", {"sample": 2}),
+        ("verify", "all"),
+        ("retention", {"max_deletions": "five"}),
+        ("retention", {"weekdays": 3}),
+        ("limits", {"images_at_once": 41}),
+    ],
+)
+def test_an_editor_shows_the_mistakes_in_a_policy_that_the_project_would_refuse(key: str, value: object) -> None:
+    written = WRITTEN["policy"] | {key: value}
+    assert not approves("policy", written)
+    with pytest.raises(ValidationError):
+        Policy.model_validate(written)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_of_a_policy_is_read_with_what_it_names_and_an_editor_approves_of_it(path: Path) -> None:
+    policy = read_policy(path)
+    assert (policy.drill is None) == (policy.policy.verify == "none")
+    assert approves("policy", yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert not policy.policy.retention.apply, "an example that is copied must not delete"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deployments" / "policies").rglob("*.yaml")), ids=lambda path: path.name)
+def test_the_first_line_of_an_example_leads_an_editor_to_its_schema(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    kind = "launch-order" if path.parent.name == "launch" else "policy"
+    assert (path.parent / first.removeprefix("# yaml-language-server: $schema=")).resolve() == FOLDER / f"{kind}.json"
+
+
+def test_the_whole_example_says_every_key_of_a_policy() -> None:
+    whole = yaml.safe_load((ROOT / "deployments" / "policies" / "nightly-shop.yaml").read_text(encoding="utf-8"))
+    assert set(whole) == set(Policy.model_fields)
 
 
 @pytest.mark.parametrize("name", FILES)

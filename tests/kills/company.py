@@ -34,8 +34,11 @@ KEPT = 8
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["tests.kills.child", *(f"backup_to_image.{one}" for one in ("cli.create", "cli.launch", "cli.teardown", "cli.session"))]
-    + [f"backup_to_image.steps.{one}" for one in ("pipeline", "select", "teardown")]
+    [
+        "tests.kills.child",
+        *(f"backup_to_image.{one}" for one in ("cli.create", "cli.launch", "cli.teardown", "cli.retention", "cli.session")),
+    ]
+    + [f"backup_to_image.steps.{one}" for one in ("pipeline", "select", "teardown", "retire")]
 )
 _one_at_a_time = threading.Lock()
 """Starting and reaping processes is not for several threads at once."""
@@ -198,6 +201,13 @@ class Person:
         (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(told | {"probes": [{"tcp": 2222}]} | more))
         return f"{name}.yaml"
 
+    def policy(self, name: str, **retention: Any) -> str:
+        """A policy for the server that he has; returns the file's name."""
+        (self.folder / f"{name}.yaml").write_text(
+            yaml.safe_dump({"name": name, "servers": {"names": ["shop"]}, "retention": retention})
+        )
+        return f"{name}.yaml"
+
     def settle(self, **lengths: str) -> None:
         """How long he has b2i look before it asks again; without words as long as people have it."""
         told = yaml.safe_load((self.folder / "b2i.yaml").read_text())
@@ -272,6 +282,9 @@ class Person:
     def images(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._get("ims", "/v2/cloudimages", __whole_image="true", owner=self.project)["images"]
         return found
+
+    def backups(self) -> list[str]:
+        return [one["id"] for one in self._get("cbr", "/v3/{project}/backups")["backups"]]
 
     def servers(self) -> list[dict[str, Any]]:
         listed = self._get("ecs", "/v1/{project}/cloudservers/detail", limit=1000)["servers"]

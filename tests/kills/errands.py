@@ -1,11 +1,12 @@
 """What a person sends b2i to do, and what must then be true: of the cloud as it is seen from outside, and of what b2i told."""
 
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from tests.kills.company import Person, Run, Thing
 
-__all__ = ["ERRANDS", "Another", "Create", "Errand", "Launch", "Teardown"]
+__all__ = ["ERRANDS", "Another", "Create", "Errand", "Launch", "Retention", "Teardown"]
 
 
 class Errand(Protocol):
@@ -108,11 +109,48 @@ class Teardown:
         assert named | {("address", one) for one in told["public_ips"]} <= self.launched
 
 
-ERRANDS: dict[str, type[Create | Launch | Another | Teardown]] = {
+@dataclass
+class Retention:
+    """The older of two images of a server goes, and its backup after it."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Spare backups come newest first, so the first image that a person makes here stays to the end."""
+        for backup in [self.person.backup(), *([] if self._ours() else [self.person.backup()])]:
+            code, run = self.person.run("create", backup)
+            assert code == 0, run.told
+            self.backup, self.image = backup, run.told["image_id"]
+        self.person.catch_up()
+        self.before = self.person.account()
+        self.words = ("retention", self.person.policy("one", delete_backup="always", max_deletions=100), "--apply")
+
+    def _ours(self) -> list[str]:
+        return [one["id"] for one in self.person.images() if any(tag.startswith("b2i-source") for tag in one["tags"])]
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told = last.told
+        assert self.person.account() == self.before - {("image", self.image)}
+        assert self.backup not in self.person.backups()
+        assert (told["left"], told["kept_after_all"], told["error"]) == ([], [], None)
+        assert set(told["deleted"]) | set(told["gone"]) <= {self.image}
+        assert set(told["deleted_backups"]) <= {self.backup}
+        for run in (last, *earlier):
+            granted = [
+                one for one in run.seen if one.point[1:] == ("deleteImage", "effect") and one.status == HTTPStatus.NO_CONTENT
+            ]
+            assert len(granted) <= 1, "one run asked for it twice"
+        assert not list((self.person.folder / "journal").glob("retire-*"))
+
+
+ERRANDS: dict[str, type[Create | Launch | Another | Teardown | Retention]] = {
     "create": Create,
     "launch": Launch,
     "launch --another": Another,
     "teardown": Teardown,
+    "retention": Retention,
 }
 
 

@@ -10,13 +10,14 @@ from backup_to_image.clock import FakeClock
 from backup_to_image.contract import openapi
 from backup_to_image.doctor import diagnose
 from backup_to_image.errors import AlreadyUsed, ApiError, B2iError, Denied, LoginRefused, NotFound, Throttled
-from backup_to_image.model import LaunchDisk, LaunchPublicIp, LaunchRequest
+from backup_to_image.model import Backup, LaunchDisk, LaunchPublicIp, LaunchRequest
 from backup_to_image.otc import Cloud
 from backup_to_image.otc.calls import Call, Reply
 from backup_to_image.otc.refusals import TOKEN_REFUSED, refusal, said
 from tests.otc.stage import EXAMPLES, PROJECT, Stage, catalog, example, reply, token
 
 OTHER = "0f9e8d7c6b5a49382716f5e4d3c2b1a0"  # the recipient's project
+BROKEN = Backup(id="6f1d", name="manualbk_web01", status="error", kind="server", resource_id="5b6c", project_id=PROJECT)
 NAMES = sorted(f"{path.parent.name}/{path.stem}" for path in EXAMPLES.glob("*/*.json"))
 
 
@@ -108,6 +109,7 @@ CALLS: dict[str, Callable[[Cloud, dict[str, Any]], Awaitable[Any]]] = {
     "getVault": lambda cloud, request: cloud.vaults.get(ids(request)[0]),
     "listVaults": lambda cloud, request: every(cloud.vaults.list(**request.get("query", {}))),
     "createCheckpoint": checkpoint,
+    "listOperationLogs": lambda cloud, request: cloud.backups.why_failed(BROKEN),
     "getCheckpoint": lambda cloud, request: cloud.restore_points.get(ids(request)[0]),
     "createWholeImage": start_image,
     "getImsJob": lambda cloud, request: cloud.images.job(ids(request)[0]),
@@ -184,7 +186,6 @@ NOT_USED = {
     "addImageTag": "putImageTag adds and changes",
     "listProjectImageTags": "images carry their tags",
     "queryImagesByTag": "listCloudImages filters by tag",
-    "listOperationLogs": "states are read off backups and restore points",
     "getOperationLog": "states are read off backups and restore points",
     "createServersV11": "not on this cloud",
 }
@@ -194,6 +195,8 @@ OTHER_FORM = {
     "ims/createWholeImage.from-server",
     "ims/batchImageTags.delete",
     "ims/deleteImage.not-found",
+    "cbr/listOperationLogs.ok",
+    "cbr/listOperationLogs.bad",
 }
 
 

@@ -346,7 +346,9 @@ def test_a_quota_that_the_next_night_does_not_fit_is_a_finding(region: Region) -
 
 
 def test_pinned_gb_are_those_of_backups_with_images_of_ours_each_once(region: Region) -> None:
-    make_image(region)
+    first = make_image(region)
+    again = region.make_image_by_hand(first["backup_id"], "the next attempt")
+    region.change("image", again, tags=first["tags"])
     make_image(region)
     make_image(region, "shop-lb-01")
     make_image(region, "shop-db-01", ours=False)
@@ -361,6 +363,10 @@ def test_shares_are_those_that_the_night_proved_or_on_demand_those_of_the_cloud(
     assert row(region.b2i("board", "--shares"))["shared_with"] == made["shared_with"]
     night(region, told_of(region, outcome="made", image_id=made["image_id"], shared_with=("someone",)))
     assert row(region.b2i("board"))["shared_with"] == ["someone"]
+    newer = region.clock.now() + timedelta(minutes=1)
+    region.change("backup", newest_backup(region, WEB), created_at=f"{newer:%Y-%m-%dT%H:%M:%S}.000000Z")
+    make_image(region)
+    assert row(region.b2i("board"))["shared_with"] is None
 
 
 # -- how it is told -----------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def test_one_servers_failure_is_its_own_and_is_told_with_the_clouds_words(region
     (failed,) = told["failed"]
     assert (failed["name"], failed["code"]) == ("shop-legacy-01", "IMG.0195")
     assert failed["reason"]
-    assert failed["action"]
+    assert f"`b2i create {failed['backup_id']} --after-failure`" in failed["action"]
     assert len(told["made"]) == told["servers"] - 1
 
 
@@ -259,3 +259,194 @@ def test_an_image_costs_no_more_than_five_requests(region: Region) -> None:
     made = len(ended.told["made"])
     assert made > 20
     assert len(region.asked) / made <= 5, Counter(asked.operation for asked in region.asked)
+
+
+# -- with a backup made first -------------------------------------------------------------------------------------------
+
+
+def backed_up(region: Region) -> list[str]:
+    """The servers that a backup run was asked for, and granted, as often as they were."""
+    runs = [asked for asked in region.sent("createCheckpoint") if asked.status is not None and asked.status < 300]
+    return sorted(ident for asked in runs for ident in asked.body["checkpoint"]["parameters"]["resources"])
+
+
+def test_servers_without_a_young_backup_are_backed_up_first_where_the_policy_says_so(region: Region) -> None:
+    ended = night(
+        region, servers={"names": ["shop-web-0?", "office-wiki-01"]}, backup={"newest_within": "1m", "make_one": "if_missing"}
+    )
+    told = ended.told
+    assert (ended.code, len(told["made"])) == (0, 5)
+    assert backed_up(region) == sorted(one["server"] for one in told["made"])
+    assert len(region.sent("createCheckpoint")) == 2, "one run for each vault"
+    for one in told["made"]:
+        (image,) = region.images_of(one["backup_id"])
+        assert image["id"] == one["image_id"]
+
+
+def test_only_what_has_no_young_backup_is_backed_up(region: Region) -> None:
+    # Those of the office are an hour and a half younger than the shop's.
+    ended = night(
+        region, servers={"names": ["shop-web-0?", "shop-lb-01"]}, backup={"newest_within": "59m", "make_one": "if_missing"}
+    )
+    assert ended.code == 0
+    old = {one["server"] for one in ended.told["made"] if one["name"] in {"shop-lb-01", "shop-web-01", "shop-web-02"}}
+    assert set(backed_up(region)) == old
+
+
+def test_a_policy_that_always_makes_a_backup_makes_one_a_night_however_often_it_runs(region: Region) -> None:
+    keys: dict[str, Any] = {"servers": {"names": ["shop-web-0?"]}, "backup": {"make_one": "always"}}
+    assert len(night(region, **keys).told["made"]) == 4
+    again = night(region, **keys)
+    assert (again.code, len(again.told["adopted"])) == (0, 4)
+    assert len(backed_up(region)) == 4
+    region.clock.advance(24 * 3600)
+    assert len(night(region, **keys).told["made"]) == 4
+    assert len(backed_up(region)) == 8
+
+
+@pytest.mark.parametrize("operation", ["getBackup", "listBackups", "createWholeImage"])
+def test_a_night_that_was_killed_while_it_backed_up_asks_for_no_second_backup(region: Region, operation: str) -> None:
+    policy = write_policy(region, servers={"names": ["shop-web-0?"]}, backup={"make_one": "always"})
+    with region.killing(operation, skip=1):
+        region.b2i("nightly", policy)
+    region.clock.advance(70)
+    ended = region.b2i("nightly", policy)
+    assert (ended.code, len(ended.told["made"]) + len(ended.told["adopted"])) == (0, 4)
+    assert len(backed_up(region)) == 4
+    assert set(asked_for(region).values()) == {1}
+
+
+def test_a_server_that_cannot_be_backed_up_fails_alone(region: Region) -> None:
+    # One of shop-app-02 is being made by somebody else, and the cloud makes no second one beside it.
+    ended = night(region, servers={"names": ["shop-app-0?"]}, backup={"make_one": "always"})
+    assert (ended.code, len(ended.told["made"])) == (5, 3)
+    (failed,) = ended.told["failed"]
+    assert failed["name"] == "shop-app-02"
+    assert "backup running" in failed["reason"]
+    assert failed["action"]
+
+
+def test_what_could_never_become_an_image_is_not_backed_up(region: Region) -> None:
+    names = ["shop-payment-01", "shop-web-01"]
+    ended = night(region, servers={"names": names}, backup={"make_one": "always"}, share_with=["dr"])
+    assert ended.code == 5
+    (failed,) = ended.told["failed"]
+    assert failed["name"] == "shop-payment-01"
+    assert "encrypted" in failed["reason"]
+    assert len(backed_up(region)) == 1
+
+
+# -- with retention -----------------------------------------------------------------------------------------------------
+
+KEEP_ONE: dict[str, Any] = {
+    "servers": {"names": ["shop-web-0?"]},
+    "backup": {"make_one": "always"},
+    "retention": {"apply": True, "keep_newest": 1, "max_deletions": "100%"},
+}
+
+
+def nights(region: Region, count: int, **keys: Any) -> list[Ended]:
+    """So many nights, a day apart."""
+    ended = []
+    for _ in range(count):
+        ended.append(night(region, **keys))
+        region.clock.advance(24 * 3600)
+    return ended
+
+
+def ours(region: Region) -> Counter[str]:
+    """How many images of ours each server has."""
+    return Counter(image["tags"]["b2i-source"] for image in region.things("image") if "b2i-source" in image["tags"])
+
+
+def test_an_older_image_goes_as_soon_as_its_servers_new_one_is_good(region: Region) -> None:
+    told = [ended.told for ended in nights(region, 3, **KEEP_ONE)]
+    assert [len(one["retired"]) for one in told] == [0, 4, 4]
+    assert set(ours(region).values()) == {1}
+    assert {image["id"] for image in region.things("image") if "b2i-source" in image["tags"]} == {
+        one["image_id"] for one in told[-1]["made"]
+    }
+    # Rolling: the first goes while others are still being made.
+    operations = [asked.operation for asked in region.asked]
+    last_create = len(operations) - 1 - operations[::-1].index("createWholeImage")
+    assert "deleteImage" in operations
+    assert all(asked.body == {"delete_backup": False} for asked in region.sent("deleteImage")), last_create
+
+
+def test_a_night_that_may_not_delete_deletes_nothing(region: Region) -> None:
+    keys = KEEP_ONE | {"retention": {"apply": False, "keep_newest": 1}}
+    nights(region, 2, **keys)
+    assert set(ours(region).values()) == {2}
+    assert not region.sent("deleteImage", "deleteBackup")
+
+
+def test_retention_after_the_night_deletes_nothing_before_every_server_has_its_image(region: Region) -> None:
+    keys = KEEP_ONE | {"retention": KEEP_ONE["retention"] | {"when": "after_night"}}
+    nights(region, 1, **keys)
+    region.forget()
+    told = night(region, **keys).told
+    assert len(told["retired"]) == 4
+    operations = [asked.operation for asked in region.asked]
+    last_create = len(operations) - 1 - operations[::-1].index("createWholeImage")
+    assert operations.index("deleteImage") > last_create
+
+
+def test_no_more_is_deleted_than_the_cap_allows_or_was_made_tonight(region: Region) -> None:
+    keep_all = KEEP_ONE | {"retention": {"apply": False}}
+    nights(region, 3, **keep_all)
+    keys = KEEP_ONE | {"retention": KEEP_ONE["retention"] | {"max_deletions": 1}}
+    told = night(region, **keys).told
+    assert len(told["retired"]) == 4, "as many as were made tonight, though twelve are expendable"
+
+
+def test_a_server_whose_new_image_failed_keeps_what_it_has(region: Region) -> None:
+    nights(region, 1, **KEEP_ONE)
+    unlucky = region.named("server", "shop-web-03")["id"]
+    region.arm("job-fails", times=1)
+    told = night(region, **KEEP_ONE).told
+    (failed,) = told["failed"]
+    assert len(told["retired"]) == 3
+    assert ours(region)[failed["server"]] >= 1, unlucky
+
+
+def test_a_rolling_night_needs_room_for_the_images_in_flight_and_no_more(region: Region) -> None:
+    keys = KEEP_ONE | {"limits": {"images_at_once": 2}}
+    nights(region, 1, **keys)
+    plan = night(region, "--dry-run", **keys).told["plan"]
+    assert (plan["needed"], plan["going"]) == (2, 4)
+    quota = region.emulator.cloud.get("quota", region.account["project_id"]) or {}
+    region.change("quota", quota, images=plan["quota"]["used"] + 2)
+    assert night(region, **keys).code == 0
+
+
+def test_what_could_not_be_deleted_is_noted_and_fails_no_server(region: Region) -> None:
+    nights(region, 1, **KEEP_ONE)
+    region.arm("delete-ignored", operation=["deleteImage"], times=None)
+    ended = night(region, **KEEP_ONE)
+    assert (ended.code, ended.told["retired"]) == (0, [])
+    assert len(ended.told["notes"]) == 4
+
+
+# -- the night as a file ------------------------------------------------------------------------------------------------
+
+
+def test_the_night_is_written_as_one_html_file_where_somebody_names_one(region: Region) -> None:
+    ended = night(region, "--report", "morning/night.html", servers={"names": ["shop-legacy-01", "shop-web-0?"]})
+    page = (region.folder / "morning" / "night.html").read_text()
+    assert ended.told["report"] == "morning/night.html"
+    assert "IMG.0195" in page
+    assert "<svg" in page
+
+
+def test_without_a_file_the_night_is_kept_where_the_settings_keep_evidence(region: Region) -> None:
+    region.write_settings(directories={"evidence": "evidence"})
+    told = night(region, servers={"names": ["shop-web-0?"]}).told
+    assert told["report"].endswith(f"night-nightly-shop-{told['night']}.html")
+    assert (region.folder / "evidence").is_dir()
+
+
+def test_a_page_that_cannot_be_written_costs_nobody_his_night(region: Region) -> None:
+    (region.folder / "file").write_text("")
+    ended = night(region, "--report", "file/night.html", servers={"names": ["shop-web-0?"]})
+    assert (ended.code, ended.told["report"], len(ended.told["made"])) == (0, None, 4)
+    assert "cannot be written" in ended.err

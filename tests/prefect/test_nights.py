@@ -77,7 +77,7 @@ def test_a_night_whose_host_dies_half_way_is_brought_back_adopts_everything_and_
     run = house.order_foreign(deployment)
     with patience(120, "half of the night") as beats:
         for _ in beats:
-            if nights.site.asked("createWholeImage") >= before + 4:
+            if nights.site.asked("createWholeImage") >= before + 2:
                 break
     house.kill_worker_and_runs()
     nights.site.cloud.disarm()

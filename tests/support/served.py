@@ -181,13 +181,13 @@ class Desk:
             text=True,
         )
 
-    def end(self, process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
-        out, err = process.communicate(timeout=_PATIENCE)
+    def end(self, process: subprocess.Popen[str], *, within: float = _PATIENCE) -> tuple[int, dict[str, Any]]:
+        out, err = process.communicate(timeout=within)
         assert "Traceback" not in err, err
         return process.returncode, json.loads(out) if out else {}
 
-    def run(self, *words: str) -> tuple[int, dict[str, Any]]:
-        return self.end(self.start(*words))
+    def run(self, *words: str, within: float = _PATIENCE) -> tuple[int, dict[str, Any]]:
+        return self.end(self.start(*words), within=within)
 
     def kill_at(self, fault: dict[str, Any], *words: str) -> None:
         """Run a command and kill it, as `kill -9` does, while this request is inside the region."""

@@ -27,8 +27,10 @@ _COMMANDS = {
     "launch": ("launch", "Launch a server from a full-ECS image and ask whether it lives."),
     "teardown": ("teardown", "Remove a launch: servers, disks, addresses; prove that nothing is left."),
     "nightly": ("nightly", "Give every server of a policy its image of tonight."),
+    "retention": ("retention", "Show which images of a policy stay and which go, by which rule; delete those with --apply."),
     "reconcile": ("reconcile", "Finish what killed or impatient runs left; tell what was never begun."),
     "board": ("board", "The fleet in the morning: newest images, their age, what is late or failing."),
+    "sweep": ("sweep", "Find dead images, drills that stayed, shares that are over; remove them with --apply."),
     "emulator": ("emulator", "Run the emulated cloud on loopback ports."),
     "demo": ("demo", "See the whole job in a minute, against the emulated cloud."),
 }

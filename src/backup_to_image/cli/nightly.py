@@ -31,6 +31,7 @@ BLANK: dict[str, Any] = {
     "deadline": None,
     "notes": [],
     "plan": None,
+    "report": None,
     "error": None,
 }
 
@@ -50,9 +51,12 @@ _ACTIONS = {"make": "green", "adopt": "green", "back_up": "green", "skip": "dim"
 @click.command("nightly", epilog=_EPILOG)
 @click.argument("policy", type=click.Path(path_type=Path), metavar="POLICY.yaml")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, server by server, and what it needs; make nothing.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.html", help="Write the night as one HTML file."
+)
 @common_options
 @click.pass_obj
-def command(options: Options, policy: Path, dry_run: bool) -> int:
+def command(options: Options, policy: Path, dry_run: bool, report: Path | None) -> int:
     """Give every server that POLICY.yaml means its full-ECS image of tonight, as many at a time as the cloud takes.
 
     One server's failure is its own. Exit codes: 0 every server has its image, or was skipped for a reason that the policy allows;
@@ -63,8 +67,9 @@ def command(options: Options, policy: Path, dry_run: bool) -> int:
 
     async def work(output: Output) -> int:
         if options.prefect:
-            return await _in_prefect(_named(policy), options, output, dry_run=dry_run)
-        from backup_to_image.steps.night import run_night, survey_for
+            return await _in_prefect(_named(policy), report, options, output, dry_run=dry_run)
+        from backup_to_image.night_pages import keep_night, summary
+        from backup_to_image.steps.night import retirement_of, run_night, survey_for
         from backup_to_image.steps.night_plan import check_members, plan_night
         from backup_to_image.steps.pipeline import image_from_backup
         from backup_to_image.steps.policy_file import read_policy
@@ -74,13 +79,19 @@ def command(options: Options, policy: Path, dry_run: bool) -> int:
         async with connected(options, output, cloud_name=wanted.cloud) as ctx:
             if dry_run:
                 survey = survey_for(wanted, ctx)
-                plan = await plan_night(wanted, ctx, survey)
+                plan = await plan_night(wanted, ctx, survey, retirement=retirement_of(wanted, ctx))
                 return _show_plan(await check_members(plan, wanted, ctx, survey), output)
             detail = output.say if options.verbose else None
-            report = await run_night(wanted, ctx, make=image_from_backup, detail=detail)
-            output.result(night_json(report))
-            _show_report(report, output)
-            return report.exit_code
+
+            def stopped(so_far: NightReport) -> None:
+                output.blank |= night_json(so_far)
+                output.say(summary(so_far))
+
+            told = await run_night(wanted, ctx, make=image_from_backup, detail=detail, stopped=stopped)
+            page = keep_night(told, ctx, wanted.zone, file=report)
+            output.result(night_json(told) | {"report": str(page) if page else None})
+            _show_report(told, page, output)
+            return told.exit_code
 
     return perform(options, work, blank=BLANK)
 
@@ -92,9 +103,10 @@ def _named(policy: Path) -> str:
     return read_policy(policy).policy.name if policy.is_file() else policy.stem
 
 
-async def _in_prefect(name: str, options: Options, output: Output, *, dry_run: bool) -> int:
+async def _in_prefect(name: str, file: Path | None, options: Options, output: Output, *, dry_run: bool) -> int:
     """The same, done by the policy's deployment: the file that its worker has counts."""
     from backup_to_image.cli.submit import show_error, submit_night
+    from backup_to_image.night_pages import write_night
 
     if options.cloud or options.region or options.config:
         output.note("--cloud, --region and --config do not count with --prefect: the block and the worker's files do")
@@ -104,8 +116,9 @@ async def _in_prefect(name: str, options: Options, output: Output, *, dry_run: b
     if result.plan:
         _show_plan(result.plan, output)
     if result.report:
-        output.result(night_json(result.report))
-        _show_report(result.report, output)
+        page = write_night(result.report, file, tell=output.note) if file else None
+        output.result(night_json(result.report) | {"report": str(page) if page else None})
+        _show_report(result.report, page, output)
     if result.error:
         output.result({"outcome": result.outcome, "error": result.error.model_dump()})
         show_error(result.error, output)
@@ -153,10 +166,18 @@ def _show_plan(plan: NightPlan, output: Output) -> int:
     from rich.markup import escape
     from rich.table import Table
 
+    from backup_to_image.night_pages import plan_rows, plan_sentence, quota_line
+
     told = plan.model_dump(
         mode="json", include={"members": {"__all__": {"server_id", "server_name", "action", "reason", "code"}}}
     )
-    found = {"members": told["members"], "needed": plan.needed, "refusals": list(plan.refusals), "quota": None}
+    found = {
+        "members": told["members"],
+        "needed": plan.needed,
+        "going": plan.going,
+        "refusals": list(plan.refusals),
+        "quota": None,
+    }
     if plan.quota:
         found["quota"] = plan.quota.model_dump() | {"free": plan.quota.free}
     output.result(
@@ -166,26 +187,25 @@ def _show_plan(plan: NightPlan, output: Output) -> int:
     table = Table(title=f"What a night of {plan.policy} would do", title_justify="left", show_edge=False, pad_edge=False)
     for column in ("server", "would", "why, and what to do"):
         table.add_column(column, overflow="fold")
-    for member in plan.members:
-        words = escape(member.reason) + (f"\n→ {escape(member.advice)}" if member.advice else "")
-        action = member.action.replace("_", " ")
-        table.add_row(escape(member.server_name), f"[{_ACTIONS[member.action]}]{action}[/]", words)
+    for row in plan_rows(plan):
+        words = escape(row.why) + (f"\n→ {escape(row.advice)}" if row.advice else "")
+        table.add_row(escape(row.server), f"[{_ACTIONS[row.action]}]{row.what}[/]", words)
     if plan.members:
         output.show(table)
-    quota = plan.quota
-    room = "no limit" if quota and quota.free is None else f"{quota.free} of {quota.limit} are free" if quota else "unknown"
-    output.show(f"Image quota needed: {plan.needed}; {room}.")
+    output.show(quota_line(plan))
     for note in plan.notes:
         output.note(note)
     for refusal in plan.refusals:
         output.show(f"[bold red]refused[/] {escape(refusal)}")
-    output.show("Nothing was made.")
+    output.show(plan_sentence(plan))
     return 3 if plan.refusals else 0
 
 
-def _show_report(report: NightReport, output: Output) -> None:
+def _show_report(report: NightReport, page: Path | None, output: Output) -> None:
     from rich.markup import escape
     from rich.table import Table
+
+    from backup_to_image.night_pages import summary
 
     table = Table(title=f"Night of {report.night}, {report.policy}", title_justify="left", show_edge=False, pad_edge=False)
     for column in ("server", "outcome", "image", "what was found, and what to do"):
@@ -197,11 +217,8 @@ def _show_report(report: NightReport, output: Output) -> None:
         image = f"{escape(one.image_name or '')} {one.image_id or ''}".strip()
         table.add_row(escape(one.server_name), f"[{_COLOURS[one.outcome]}]{one.outcome}[/]", image, words)
     output.show(table)
-    counts = {outcome: len(report.with_outcome(outcome)) for outcome in _COLOURS}
-    counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-    verdict = {
-        "failed": "[bold red]The night failed[/]",
-        "partly": "[yellow]Not all went well[/]",
-        "still_running": "[yellow]Not all is finished[/]",
-    }.get(report.outcome, "[green]All is there[/]")
-    output.show(f"{verdict}: {counted}; {report.seconds:.0f} s, {report.requests} requests.")
+    output.show(escape(summary(report)))
+    for note in report.notes:
+        output.note(note)
+    if page:
+        output.show(f"The whole night, with who waited for what: {escape(str(page))}")

@@ -41,6 +41,7 @@ _OPTIONS = (
     click.option(
         "--share-with", metavar="P", multiple=True, help="Project id or alias of b2i.yaml; may be repeated, ten at most."
     ),
+    click.option("--share-for", type=LENGTH, metavar="30d", help="End the sharing after so long, by `b2i sweep --apply`."),
     click.option("--launch", "launch_spec", metavar="SPEC.yaml", help="Launch order: a server from the image, probed."),
     click.option("--wait-backup", type=LENGTH, metavar="1h", help="Wait so long for a backup that is still being made."),
     click.option("--timeout", type=LENGTH, metavar="2h", default="2h", show_default=True, help="Wait so long for the image."),
@@ -61,6 +62,7 @@ def build_order(
     description: str,
     tags: tuple[str, ...],
     share_with: tuple[str, ...],
+    share_for: timedelta | None,
     launch_spec: str | None,
     wait_backup: timedelta | None,
     timeout: timedelta,
@@ -78,6 +80,10 @@ def build_order(
         elif key in pairs:
             problems.append(f"--tag {key}: given twice.")
         pairs[key] = value
+    if share_for is not None and not share_with:
+        problems.append("--share-for says how long; --share-with says with whom, and is missing.")
+    if share_for == timedelta(0):
+        problems.append("--share-for: a share that ends at once is none; leave out --share-with.")
     launch = None
     if launch_spec:
         try:
@@ -92,6 +98,7 @@ def build_order(
         description=description,
         tags=pairs,
         share_with=share_with,
+        share_for=share_for,
         launch=launch,
         wait_backup=wait_backup,
         timeout=timeout,

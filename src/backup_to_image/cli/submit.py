@@ -87,6 +87,11 @@ async def submit_create(
             "--prefect orders by backup, not by --server.",
             action=f"`b2i backups --server {server} --usable` lists its backups, newest first.",
         )
+    if order.share_for is not None:
+        raise UsageError(
+            "--prefect takes no --share-for: the form has no field for it.",
+            action="Leave out --prefect: b2i does the work itself.",
+        )
     if options.cloud or options.region or options.config:
         output.note("--cloud, --region and --config do not count with --prefect: the block and the worker's files do")
     named = launch_file or (order.launch.name if order.launch else "")

@@ -77,8 +77,8 @@ class Folder:
                     return None
                 taken = taken.model_copy(update={"fence": taken.fence + 1})  # its taker has crashed between two lines of this
             try:
-                if self._holder(name).fence >= taken.fence:
-                    return None  # taken and let go again since we looked
+                if self._holder(name) != current:
+                    return None  # taken since we looked, and perhaps let go again, for good even
                 _write(self._lease(name), _dumped(taken))
             finally:
                 claim.unlink(missing_ok=True)
@@ -94,9 +94,13 @@ class Folder:
             _write(self._lease(name), _dumped(me.model_copy(update={"until": now + timedelta(seconds=seconds)})))
             return True
 
-    async def release(self, name: str, me: Holder) -> None:
+    async def release(self, name: str, me: Holder, *, for_good: bool = False) -> None:
         with _told():
-            if self._holder(name).same(me):
+            if not self._holder(name).same(me):
+                return
+            if for_good:
+                self._lease(name).unlink(missing_ok=True)
+            else:
                 _write(self._lease(name), _dumped(Holder(fence=me.fence)))
 
     def _holder(self, name: str) -> Holder:

@@ -34,6 +34,8 @@ class Lease:
         self._holder = holder
         self._seconds = seconds
         self._sure_until = journal.clock.now()
+        self.for_good = False
+        """To be set where the thing that it was about is gone, so that nobody will want the lease again."""
 
     @property
     def fence(self) -> int:
@@ -71,7 +73,7 @@ class Lease:
 
     async def release(self) -> None:
         with contextlib.suppress(StoreError):
-            await self._journal.store.release(self._name, self._holder)
+            await self._journal.store.release(self._name, self._holder, for_good=self.for_good)
 
 
 @asynccontextmanager

@@ -19,10 +19,10 @@ class Record(Value):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: str
-    """image, launch, teardown, facts, order, night, night-report."""
+    """image, launch, teardown, retire, backup, used-backup, facts, order, night, night-report, sweep, share-expiry."""
     project_id: str
     name: str
-    """What it is keyed by: a backup id, a launch id."""
+    """What it is keyed by: a backup id, a launch id, an image id."""
     state: str
     """intent: the request is about to go out. sent: the cloud took it. done, failed, gone. Orders: see steps.orders."""
     written_at: AwareDatetime

@@ -135,7 +135,7 @@ class Shared:
     async def renew(self, name: str, me: Holder, seconds: float) -> bool:
         return await self._run(_RENEW, [self._lease(name)], me.nonce, _milliseconds(seconds)) == 1
 
-    async def release(self, name: str, me: Holder) -> None:
+    async def release(self, name: str, me: Holder, *, for_good: bool = False) -> None:  # noqa: ARG002 - nothing stays anyway
         await self._run(_RELEASE, [self._lease(name)], me.nonce)
 
     def _key(self, kind: str, name: str = "") -> str:

@@ -102,8 +102,8 @@ class Store(Protocol):
         """Go on holding; False where it is somebody else's by now."""
         ...
 
-    async def release(self, name: str, me: Holder) -> None:
-        """Let go of it, if it is still mine."""
+    async def release(self, name: str, me: Holder, *, for_good: bool = False) -> None:
+        """Let go of it, if it is still mine. `for_good`: nobody will want it again, so nothing of it need stay."""
         ...
 
 

@@ -124,6 +124,13 @@ class SkippedResource(Value):
     reason: str = ""
 
 
+class BackupFailure(Value):
+    """Why a backup failed, as the cloud's own record of the task tells."""
+
+    code: str | None = None
+    reason: str = ""
+
+
 class RestorePoint(Value):
     """One backup run of a vault; its backups are listed by its id."""
 

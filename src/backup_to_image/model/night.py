@@ -43,6 +43,8 @@ class NightPlan(Value):
     """Images that may exist; None where it could not be read."""
     needed: int = 0
     """Images that have to fit beside those that exist, at the night's fullest moment."""
+    going: int = 0
+    """Older images that would go as soon as their servers' new ones are good, before the cap."""
     refusals: tuple[str, ...] = ()
     """What speaks against the whole night: each with what to do."""
     notes: tuple[str, ...] = ()

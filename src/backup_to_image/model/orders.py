@@ -186,6 +186,8 @@ class ImageOrder(Value):
     tags: dict[str, str] = {}
     share_with: tuple[str, ...] = ()
     """Project ids or aliases of b2i.yaml."""
+    share_for: Duration | None = None
+    """How long they are to have it; absent: without an end. `b2i sweep` ends what is over."""
     launch: LaunchOrder | None = None
     timeout: timedelta = timedelta(hours=2)
     wait_backup: timedelta | None = None

@@ -55,6 +55,7 @@ def plan_sentence(plan: NightPlan) -> str:
     if counts["back_up"]:
         parts[0] += f" ({counts['back_up']:,} after a backup)"
     parts += [f"{verb} {counts[verb]:,}" for verb in ("adopt", "skip", "refuse") if counts[verb]]
+    parts += [f"let {plan.going:,} older image{'' if plan.going == 1 else 's'} go"] if plan.going else []
     return f"{plain(plan.policy)} would {', '.join(parts)}. Nothing was made."
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from backup_to_image.errors import NoAnswer
-from backup_to_image.model import Backup, BackupMember, RestorePoint, Vault
+from backup_to_image.model import Backup, BackupFailure, BackupMember, RestorePoint, Vault
 from backup_to_image.otc import cbr_wire
 from backup_to_image.otc.calls import Query
 from backup_to_image.otc.session import Session, pages
@@ -17,6 +17,8 @@ from backup_to_image.otc.wire import Body, need_part, need_parts, part, stamp, t
 __all__ = ["Backups", "RestorePoints", "Vaults"]
 
 _PAGE = 500
+_SLACK = timedelta(minutes=5)
+"""A backup and the record of its task need not begin in the same moment."""
 _BACKUPS = "/v3/{project}/backups"
 _VAULTS = "/v3/{project}/vaults"
 
@@ -75,9 +77,24 @@ class Backups:
             if given == limit:
                 return
 
-    async def delete(self, backup_id: str) -> None:
-        """Ask for deletion; it is gone when `get` raises NotFound. Safe to repeat: NotFound then means gone."""
-        await self._session.call("deleteBackup", "DELETE", f"{_BACKUPS}/{backup_id}", subject=f"backup {backup_id}")
+    async def why_failed(self, backup: Backup) -> BackupFailure | None:
+        """What the cloud's record of the task says about a backup in error; None where no record tells."""
+        query: Query = {
+            "operation_type": "backup",
+            "status": "failed",
+            "resource_id": backup.resource_id,
+            "start_time": stamp(backup.created_at - _SLACK) if backup.created_at else None,
+        }
+        body = await self._session.json("listOperationLogs", "GET", "/v3/{project}/operation-logs", query=query)
+        for entry in need_parts(body, "operation_logs", "listOperationLogs"):
+            if text(part(part(entry, "extra_info"), "backup"), "backup_id") == backup.id:
+                return cbr_wire.failure(entry)
+        return None
+
+    async def delete(self, backup_id: str, *, guard: Callable[[], None] | None = None) -> None:
+        """Ask for deletion; it is gone when `get` raises NotFound. Sent once: look before it is sent again."""
+        path, subject = f"{_BACKUPS}/{backup_id}", f"backup {backup_id}"
+        await self._session.call("deleteBackup", "DELETE", path, makes=True, subject=subject, guard=guard)
 
     async def members(self, backup_id: str) -> builtins.list[BackupMember]:
         """Projects that the backup itself is shared with; at most 10."""
@@ -155,7 +172,14 @@ class RestorePoints:
         self._session = session
 
     async def create(
-        self, vault_id: str, server_ids: Sequence[str], *, name: str, description: str = "", incremental: bool | None = None
+        self,
+        vault_id: str,
+        server_ids: Sequence[str],
+        *,
+        name: str,
+        description: str = "",
+        incremental: bool | None = None,
+        guard: Callable[[], None] | None = None,
     ) -> RestorePoint:
         """Back these servers up now. What could not be is in `skipped` of the answer; a run cannot be stopped.
 
@@ -171,7 +195,7 @@ class RestorePoints:
             parameters["incremental"] = incremental
         told = {"checkpoint": {"vault_id": vault_id, "parameters": parameters}}
         body = await self._session.made(
-            "createCheckpoint", "POST", "/v3/{project}/checkpoints", body=told, subject=f"vault {vault_id}"
+            "createCheckpoint", "POST", "/v3/{project}/checkpoints", body=told, subject=f"vault {vault_id}", guard=guard
         )
         if not text(part(body, "checkpoint"), "id"):
             raise NoAnswer("createCheckpoint", "a grant without a restore point", sent=True)

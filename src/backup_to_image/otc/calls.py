@@ -17,7 +17,7 @@ Query = dict[str, str | list[str] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """What to ask. `makes`: it makes something, so it is never sent again on an unclear answer, only after a refused token."""
+    """What to ask. `makes`: it makes or deletes something for good, so it is sent again only after a refused token."""
 
     operation: str
     service: Service

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from backup_to_image.model import Backup, BackupDisk, BackupMember, RestorePoint, SkippedResource, Vault
+from backup_to_image.model import Backup, BackupDisk, BackupFailure, BackupMember, RestorePoint, SkippedResource, Vault
 from backup_to_image.otc.wire import Body, flag, maybe, moment, need, need_part, part, parts, text, whole
 
-__all__ = ["backup", "member", "restore_point", "vault"]
+__all__ = ["backup", "failure", "member", "restore_point", "vault"]
 
 _KINDS: dict[str, Literal["server", "disk"]] = {"OS::Nova::Server": "server", "OS::Cinder::Volume": "disk"}
 
@@ -83,6 +83,11 @@ def restore_point(body: Body, operation: str) -> RestorePoint:
         created_at=moment(body, "created_at"),
         skipped=tuple(skipped),
     )
+
+
+def failure(body: Body) -> BackupFailure:
+    told = part(body, "error_info")
+    return BackupFailure(code=maybe(told, "code"), reason=text(told, "message"))
 
 
 def member(body: Body, operation: str) -> BackupMember:

@@ -66,7 +66,7 @@ def _disk(body: Body) -> Disk:
         zone=text(body, "availability_zone"),
         bootable=flag(body, "bootable") or False,
         shared=flag(body, "multiattach") or False,
-        encrypted=flag(part(body, "metadata"), "__system__encrypted") or False,
+        encrypted=bool(flag(body, "encrypted") or flag(part(body, "metadata"), "__system__encrypted")),
         snapshot_id=maybe(body, "snapshot_id"),
         server_ids=tuple(text(one, "server_id") for one in attached if text(one, "server_id")),
         devices=tuple(text(one, "device") for one in attached if text(one, "device")),

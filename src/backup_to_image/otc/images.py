@@ -141,13 +141,15 @@ class Images:
         body = await self._session.json("updateCloudImage", "PATCH", path, body=told, subject=f"image {image_id}")
         return ims_wire.image(body, "updateCloudImage")
 
-    async def delete(self, image_id: str, *, delete_backup: bool) -> None:
+    async def delete(self, image_id: str, *, delete_backup: bool, guard: Callable[[], None] | None = None) -> None:
         """Ask for deletion, with or without the CBR backup behind it. The grant proves nothing: look until it is gone.
 
-        Safe to repeat: NotFound then means gone (BEHAVIOUR.md 10).
+        Sent once: whoever wants to send it again looks first whether the image may still go. NotFound means gone
+        (BEHAVIOUR.md 10).
         """
         told = {"delete_backup": delete_backup}  # always sent, since no page states the default
-        await self._session.call("deleteImage", "DELETE", f"/v2/images/{image_id}", body=told, subject=f"image {image_id}")
+        path, subject = f"/v2/images/{image_id}", f"image {image_id}"
+        await self._session.call("deleteImage", "DELETE", path, body=told, makes=True, subject=subject, guard=guard)
 
     async def quota(self) -> dict[str, Quota]:
         """Quotas by type: image, image_shared, image_member; whichever the cloud names."""

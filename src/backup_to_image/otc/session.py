@@ -48,7 +48,7 @@ class Session:
         subject: str = "",
         guard: Callable[[], None] | None = None,
     ) -> Reply:
-        """Ask, and get the answer that grants. `makes`: never sent twice on an unclear answer; `guard`: see Call."""
+        """Ask, and get the answer that grants. `makes`, also of what deletes: never sent twice unasked; `guard`: see Call."""
         generation = await self._auth.ready()
         call = Call(
             operation=operation,

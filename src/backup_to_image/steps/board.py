@@ -41,15 +41,13 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 BOARD_COLUMNS = ("server", "state", "newest image", "age", "verified", "last night", "shared with", "images", "GB pinned", "why")
 
 
-async def read_board(
-    ctx: Context, policies: Sequence[PolicyFile] = (), *, shares: bool = False, survey: Survey | None = None
-) -> Board:
+async def read_board(ctx: Context, policies: Sequence[PolicyFile] = (), *, shares: bool = False) -> Board:
     """Look at the fleet: the servers of these policies, those of the last nights, and all that images of ours were made of.
 
     `shares` asks for the members of each newest image, a request each. Raises JournalError; what the cloud does not tell stands
     in `unread`.
     """
-    survey = survey or Survey(ctx)
+    survey = Survey(ctx)  # of everything: a night's own reaches back one night, and the image that counts may be older
     by_vault = any(one.policy.servers.vaults is not None for one in policies)
     images, backups, servers, quota = await asyncio.gather(survey.images(), survey.backups(), survey.servers(), survey.quota())
     vaults = await survey.vaults() if by_vault else dict[str, Vault]()
@@ -131,9 +129,13 @@ class _Facts:
                 self._of[source].append(image)
         self._names = {encode_tag(name): name for name in (*chosen, *(report.policy for report in reports))}
         self._nights: dict[str, list[tuple[NightReport, ServerNight]]] = defaultdict(list)
+        self._taken: dict[str, datetime] = {}
         for report in reports:
             for server in report.servers:
                 self._nights[server.server_id].append((report, server))
+                if server.image_id and server.backup_created_at:
+                    self._taken[server.image_id] = server.backup_created_at
+        self._takes = {name: {server.id for server in found.servers} for name, found in chosen.items() if found}
 
     # -- which servers ------------------------------------------------------------------------------------------------------
 
@@ -157,9 +159,8 @@ class _Facts:
         had = {report.policy for report, _ in self._nights.get(server_id, ())}
         marked = {image.tags[POLICY_TAG] for image in self._of.get(server_id, ()) if POLICY_TAG in image.tags}
         for name in {*self._chosen, *had, *(self._names.get(mark) or decode_tag(mark) for mark in marked)}:
-            chosen = self._chosen.get(name)
-            if chosen is not None:
-                takes = any(server.id == server_id for server in chosen.servers)
+            if name in self._takes:
+                takes = server_id in self._takes[name]
             elif any(report.policy == name and report.servers for report in self._reports):
                 takes = name in had
             else:
@@ -209,8 +210,7 @@ class _Facts:
         backup = self._backups.get(image.backup_id or "")
         if backup and backup.created_at:
             return backup.created_at
-        nights = [one for found in self._nights.values() for _, one in found if one.image_id == image.id]
-        return next((one.backup_created_at for one in nights if one.backup_created_at), None)
+        return self._taken.get(image.id)
 
     def _name(self, server_id: str, images: Sequence[Image]) -> str:
         if server_id in self._servers:

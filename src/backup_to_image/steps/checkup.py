@@ -20,7 +20,7 @@ __all__ = ["STEPS", "Checkup", "Right", "check_account", "journal_check", "local
 T = TypeVar("T")
 Outcome = Literal["granted", "missing", "unclear", "not tried"]
 
-STEPS = ("validate", "create", "share", "launch", "teardown")
+STEPS = ("validate", "create", "share", "launch", "teardown", "retention")
 
 _IMAGES = "IMS api-ref/source/permissions_and_supported_actions/image_management.rst"
 _IMAGE_QUOTA = "IMS api-ref/source/permissions_and_supported_actions/image_quota.rst"
@@ -44,9 +44,12 @@ class _Action(Value):
 
 # Calls that read: tried. The key is the probe's name in _probes.
 _READS: Mapping[str, _Action] = {
-    "backups": _Action(action="cbr:backups:list", does="list backups", page=_CBR, steps=("validate", "create")),
+    "backups": _Action(action="cbr:backups:list", does="list backups", page=_CBR, steps=("validate", "create", "retention")),
     "backup": _Action(
-        action="cbr:backups:get", does="read a backup with its disks", page=_CBR, steps=("validate", "create", "launch")
+        action="cbr:backups:get",
+        does="read a backup with its disks",
+        page=_CBR,
+        steps=("validate", "create", "launch", "retention"),
     ),
     "vaults": _Action(action="cbr:vaults:list", does="list vaults", page=_CBR, steps=("validate",)),
     "vault": _Action(action="cbr:vaults:get", does="read a backup's vault", page=_CBR, steps=("validate",)),
@@ -54,19 +57,21 @@ _READS: Mapping[str, _Action] = {
         action="ecs:cloudServers:list",
         does="list servers and their tags",
         page=f"{_ECS}/lifecycle_management.rst",
-        steps=("launch", "teardown"),
+        steps=("launch", "teardown", "retention"),
     ),
     "server": _Action(
         action="ecs:cloudServers:showServer",
         does="read a server",
         page=f"{_ECS}/lifecycle_management.rst",
-        steps=("validate", "launch", "teardown"),
+        steps=("validate", "launch", "teardown", "retention"),
     ),
     "disks": _Action(action="evs:volumes:list", does="list disks", page=_EVS, steps=("validate", "teardown")),
-    "images": _Action(action="ims:images:list", does="list images", page=_IMAGES, steps=("validate", "create")),
-    "image": _Action(action="ims:images:get", does="read an image", page=_IMAGES, steps=("create", "share", "launch")),
+    "images": _Action(action="ims:images:list", does="list images", page=_IMAGES, steps=("validate", "create", "retention")),
+    "image": _Action(
+        action="ims:images:get", does="read an image", page=_IMAGES, steps=("create", "share", "launch", "retention")
+    ),
     "image quota": _Action(action="ims:quotas:get", does="read the image quota", page=_IMAGE_QUOTA, steps=("validate",)),
-    "members": _Action(action="ims:images:share", does="read an image's members", page=_SHARING, steps=("share",)),
+    "members": _Action(action="ims:images:share", does="read an image's members", page=_SHARING, steps=("share", "retention")),
     "vpcs": _Action(action="vpc:vpcs:list", does="list VPCs", page=f"{_VPC}/vpc.rst", steps=("launch",)),
     "subnets": _Action(action="vpc:subnets:get", does="list subnets", page=f"{_VPC}/subnet.rst", steps=("launch",)),
     "groups": _Action(
@@ -113,6 +118,8 @@ _CHANGES = (
         steps=("teardown",),
     ),
     _Action(action="evs:volumes:delete", does="delete a disk that stayed behind", page=_EVS, steps=("teardown",)),
+    _Action(action="ims:images:delete", does="delete an image", page=_IMAGES, steps=("retention",)),
+    _Action(action="cbr:backups:delete", does="delete a backup behind its image", page=_CBR, steps=("retention",)),
     _Action(action="vpc:publicIps:delete", does="release an address that stayed behind", page=_EIP, steps=("teardown",)),
 )
 

@@ -14,7 +14,8 @@ from backup_to_image.model import Backup, Image, Server, Value, Vault
 from backup_to_image.model.night import FleetMember
 from backup_to_image.model.policy import Policy, RecoverySet, WhichServers
 from backup_to_image.steps.context import minutes
-from backup_to_image.steps.findings import DEAD, image_among
+from backup_to_image.steps.findings import CLOCK_SLACK, DEAD, image_among
+from backup_to_image.steps.names import made_by_us
 from backup_to_image.steps.select import why_not
 
 __all__ = ["Chosen", "choose_members", "choose_servers", "newest_set"]
@@ -67,8 +68,12 @@ def choose_members(
     vaults: Mapping[str, Vault],
     *,
     now: datetime,
+    began: datetime | None = None,
 ) -> tuple[FleetMember, ...]:
-    """What the night does with each of these servers, in their order, and why."""
+    """What the night does with each of these servers, in their order, and why.
+
+    `began`: when the night began for the first time; a backup that it has made since is the one that it always makes.
+    """
     youngest = now - policy.backup.newest_within
     of_server: dict[str, list[Backup]] = {server.id: [] for server in chosen}
     for backup in backups:
@@ -83,7 +88,7 @@ def choose_members(
         picked, broken = _together(chosen, usable, policy.recovery_set)
     why = {ident: broken if found else "" for ident, found in usable.items()}
     return tuple(
-        _member(policy, server, picked[server.id], of_server[server.id], images, vaults, now, broken=why[server.id])
+        _member(policy, server, picked[server.id], of_server[server.id], images, vaults, now, began, broken=why[server.id])
         for server in chosen
     )
 
@@ -137,18 +142,19 @@ def _member(
     images: Sequence[Image],
     vaults: Mapping[str, Vault],
     now: datetime,
+    began: datetime | None,
     *,
     broken: str,
 ) -> FleetMember:
     """One server's part. `broken`: it has a usable backup, but its recovery set has not, and why."""
     base = FleetMember(server_id=server.id, server_name=server.name, action="skip", reason="", server=server)
     vault = next((vault.id for vault in vaults.values() if server.id in vault.server_ids), None)
-    must = policy.backup.make_one == "always" or (policy.backup.make_one == "if_missing" and backup is None)
+    always = policy.backup.make_one == "always" and not _made_tonight(backup, began)
+    must = always or (policy.backup.make_one != "never" and backup is None)
     if must and vault is None:
         reason = "a backup is to be made now, and no vault protects the server"
         return base.model_copy(update={"action": "refuse", "reason": reason, "advice": "Bind it to a server vault in CBR."})
     if must:
-        always = policy.backup.make_one == "always"
         why = "the policy always makes one" if always else broken or _why_none(policy, backups, images, now)
         return base.model_copy(update={"action": "back_up", "reason": f"it is backed up first: {why}", "vault_id": vault})
     if backup is None and broken:
@@ -165,6 +171,12 @@ def _member(
         return base.model_copy(update=found | {"backup": backup, "image_id": image.id if image else backup.image_ids[0]})
     comes = ", which is still being made" if backup.status in _COMING else ""
     return base.model_copy(update={"action": "make", "reason": f"from its backup of {age} ago{comes}", "backup": backup})
+
+
+def _made_tonight(backup: Backup | None, began: datetime | None) -> bool:
+    if backup is None or began is None or backup.created_at is None:
+        return False
+    return made_by_us(backup) and backup.created_at >= began - CLOCK_SLACK
 
 
 def _why_none(policy: Policy, backups: Sequence[Backup], images: Sequence[Image], now: datetime) -> str:

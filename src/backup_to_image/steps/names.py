@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from string import Formatter
 from typing import Literal
 
@@ -22,10 +23,12 @@ __all__ = [
     "POLICY_TAG",
     "SOURCE_TAG",
     "VERIFIED_TAG",
+    "backup_run_name",
     "decode_tag",
     "encode_tag",
     "image_name",
     "launch_id",
+    "made_by_us",
 ]
 
 SOURCE_TAG = "b2i-source"
@@ -41,6 +44,8 @@ OUR_TAGS = 5
 
 DEFAULT_IMAGE_NAME = "{server}-{backup_created:%Y%m%d}-{backup_short}"
 _FIELDS = {"server", "backup_created", "backup_short", "backup_id", "backup_name"}
+_OUR_RUN = re.compile(r"b2i-\d{8}-[0-9a-f]{12}(?![0-9a-f])")
+"""What `backup_run_name` begins with; a cloud may put something behind it, to tell the backups of one run apart."""
 _TAG_PLAIN = re.compile(r"[A-Za-z0-9-]")
 
 
@@ -79,6 +84,21 @@ def launch_id(project_id: str, image_id: str, order_name: str, mode: Literal["dr
     """Twelve hex digits that name one launch of one order; the generation rises only by a proven teardown or on demand."""
     text = "\0".join((project_id, image_id, order_name, mode, str(generation)))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def backup_run_name(project_id: str, vault_id: str, server_ids: Iterable[str], began_at: datetime) -> str:
+    """The name of one backup run of ours and of every backup in it; no other run has it."""
+    text = "\0".join((project_id, vault_id, *sorted(server_ids), began_at.astimezone(UTC).isoformat()))
+    return f"b2i-{began_at.astimezone(UTC):%Y%m%d}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def made_by_us(backup: Backup) -> bool:
+    """Whether this project had the backup made: it carries the name of a run of ours, and no policy and no replication made it.
+
+    Whether it lies in our own project is for the caller to see: a name travels with a backup that is shared.
+    """
+    ours = _OUR_RUN.match(backup.name) is not None
+    return ours and backup.kind == "server" and not backup.automatic and not backup.replica
 
 
 def encode_tag(text: str) -> str:

@@ -9,30 +9,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from backup_to_image.errors import B2iError, JobFailed, PartlyDone, Refused, StillRunning
-from backup_to_image.journal import JournalError, Record
+from backup_to_image.journal import JournalError
 from backup_to_image.model import Backup, Delivery, ImageOrder
 from backup_to_image.model.night import FleetMember, NightOutcome, NightPlan, NightReport, ServerNight
 from backup_to_image.model.policy import Policy
+from backup_to_image.model.results import Phase
+from backup_to_image.steps.back_up import BackedUp, back_up
 from backup_to_image.steps.context import Context, until
-from backup_to_image.steps.last_night import keep_report, last_reports
+from backup_to_image.steps.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
 from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night
+from backup_to_image.steps.retire import Retired, Retirement
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import Look
 from backup_to_image.steps.window import NoPlace, Turn, Window
 
-__all__ = ["MakeImage", "night_of", "run_night"]
+__all__ = ["MakeImage", "night_of", "retirement_of", "run_night", "survey_for"]
 
 log = logging.getLogger(__name__)
 
-NIGHT = "night"
-_NIGHT, _SECONDS = "night", "seconds"
 _SLACK = timedelta(hours=2)
 """Lists are read back a little further than the oldest backup that a policy takes."""
 _TELL_EVERY = timedelta(seconds=30)
@@ -54,6 +55,11 @@ def survey_for(policy: Policy, ctx: Context) -> Survey:
     return Survey(ctx, since=ctx.clock.now() - policy.backup.newest_within - _SLACK)
 
 
+def retirement_of(policy: Policy, ctx: Context) -> Retirement | None:
+    """What deletes the images that the policy no longer keeps; None where its nights delete nothing."""
+    return Retirement(policy, ctx, Survey(ctx)) if policy.retention.apply else None
+
+
 async def run_night(
     policy: Policy,
     ctx: Context,
@@ -61,68 +67,55 @@ async def run_night(
     make: MakeImage,
     night: date | None = None,
     detail: Callable[[str], None] | None = None,
+    stopped: Callable[[NightReport], None] | None = None,
 ) -> NightReport:
     """Give every server of the policy its image, many at a time; the report names each server and what came of it.
 
     Run it again at any time: what is there is adopted, and only what is missing is made; the same night keeps its deadline. Stop
-    it at any time: what the cloud was asked for is found by the next run. `detail` takes the lines of single servers. Raises
-    Refused where something speaks against the whole night, before anything is made; JournalError.
+    it at any time: what the cloud was asked for is found by the next run, and `stopped` hears how far it came. `detail` takes the
+    lines of single servers. Raises Refused where something speaks against the whole night, before anything is made; JournalError.
     """
-    survey = survey_for(policy, ctx)
-    plan = await plan_night(policy, ctx, survey)
+    night = night or night_of(ctx.clock.now(), policy)
+    began, requests = ctx.clock.now(), ctx.cloud.requests
+    survey, retirement = survey_for(policy, ctx), retirement_of(policy, ctx)
+    first = await began_before(policy.name, night, ctx)
+    plan = await plan_night(policy, ctx, survey, began=first, retirement=retirement)
     go_or_refuse(plan)
     for note in plan.notes:
         ctx.tell(f"warning: {note}")
-    night = night or night_of(ctx.clock.now(), policy)
-    began = ctx.clock.now()
-    requests = ctx.cloud.requests
-    async with _kept(policy, night, ctx) as deadline:
-        shift = _Shift(policy, plan, ctx, survey, make, deadline, detail)
-        servers = await shift.work()
-        report = NightReport(
-            policy=policy.name,
-            night=night.isoformat(),
-            project_id=ctx.project_id,
-            outcome=_outcome(servers, policy),
-            began_at=began,
-            ended_at=ctx.clock.now(),
-            deadline=deadline,
-            servers=servers,
-            requests=ctx.cloud.requests - requests,
-            images_at_once=policy.limits.images_at_once,
-            quota=plan.quota,
-            notes=plan.notes,
-        )
+    async with night_kept(policy, night, ctx) as kept:
+        shift = _Shift(policy, plan, ctx, survey, retirement, make, kept, detail)
+
+        def report_on(servers: tuple[ServerNight, ...]) -> NightReport:
+            return NightReport(
+                policy=policy.name,
+                night=night.isoformat(),
+                project_id=ctx.project_id,
+                outcome=_outcome(servers, policy),
+                began_at=began,
+                ended_at=ctx.clock.now(),
+                deadline=kept.deadline,
+                servers=servers,
+                requests=ctx.cloud.requests - requests,
+                images_at_once=policy.limits.images_at_once,
+                quota=plan.quota,
+                retired=tuple(shift.retired),
+                notes=(*plan.notes, *shift.notes),
+            )
+
+        try:
+            servers = await shift.work()
+            if retirement and _outcome(servers, policy) != "failed":
+                await shift.retire_the_rest(retirement)
+        except asyncio.CancelledError:
+            report = report_on(await shift.so_far())
+            if stopped:
+                stopped(report)
+            await keep_report(report, ctx)
+            raise
+        report = report_on(servers)
         await keep_report(report, ctx)
     return report
-
-
-@asynccontextmanager
-async def _kept(policy: Policy, night: date, ctx: Context) -> AsyncGenerator[datetime]:
-    """Keep in the journal that the night is on; yields its deadline, which the same night keeps when it is killed and goes on."""
-    now, patience = ctx.clock.now(), policy.limits.deadline
-    record = Record(
-        kind=NIGHT,
-        project_id=ctx.project_id,
-        name=policy.name,
-        state="open",
-        written_at=now,
-        first_intent_at=now,
-        deadline=now + patience,
-        facts={_NIGHT: night.isoformat(), _SECONDS: patience.total_seconds()},
-    )
-    before = await ctx.journal.read(NIGHT, ctx.project_id, policy.name)
-    deadline = now + patience
-    if before and before.facts == record.facts and before.deadline and now < before.deadline < deadline:
-        deadline = before.deadline
-        record = record.model_copy(update={"deadline": deadline, "first_intent_at": before.first_intent_at})
-        ctx.tell(f"the night of {night} was interrupted; going on {until(deadline)}")
-    await ctx.journal.write(record)
-    yield deadline
-    try:
-        await ctx.journal.forget(record)
-    except JournalError as error:
-        ctx.tell(error.message)
 
 
 @dataclass(frozen=True)
@@ -132,6 +125,8 @@ class _Errand:
     member: FleetMember
     backup: Backup
     under_way: bool = False
+    phases: tuple[Phase, ...] = ()
+    """What was done for it before."""
 
     @property
     def waits_long(self) -> bool:
@@ -148,19 +143,25 @@ class _Shift:
         plan: NightPlan,
         ctx: Context,
         survey: Survey,
+        retirement: Retirement | None,
         make: MakeImage,
-        deadline: datetime,
+        kept: KeptNight,
         detail: Callable[[str], None] | None,
     ) -> None:
         self.policy = policy
         self.plan = plan
         self.ctx = ctx
         self.survey = survey
+        self.retirement = retirement
         self.make = make
-        self.deadline = deadline
+        self.night = kept
+        self.deadline = kept.deadline
         self.detail = detail
         self.window = Window(policy.limits.images_at_once, ctx.clock, tell=ctx.tell)
         self.done: dict[str, ServerNight] = {}
+        self.retired: list[str] = []
+        self._notes: dict[str, str] = {}
+        self._room = self._room_for_images_in_flight()
         self._told_at = ctx.clock.now()
 
     async def work(self) -> tuple[ServerNight, ...]:
@@ -168,14 +169,36 @@ class _Shift:
         for member in self.plan.with_action("skip", "refuse"):
             self._is_done(_without(member))
         errands = await self._errands()
+        by_vault: dict[str, list[FleetMember]] = {}
+        for member in self.plan.with_action("back_up"):
+            by_vault.setdefault(member.vault_id or "", []).append(member)
+        first = f", {sum(map(len, by_vault.values()))} to be backed up first" if by_vault else ""
         self.ctx.tell(
-            f"{self.policy.name}: {len(self.plan.members)} servers, {len(errands)} to look after, "
+            f"{self.policy.name}: {len(self.plan.members)} servers, {len(errands)} have a backup{first}; "
             f"{self.policy.limits.images_at_once} images at a time, {until(self.deadline)}"
         )
         async with asyncio.TaskGroup() as group:
+            for vault_id, members in by_vault.items():
+                group.create_task(self._back_up(vault_id, members, group))
             for errand in errands:
-                group.create_task(self._serve(errand), name=errand.member.server_name)
+                group.create_task(self._serve(errand))
         return tuple(self.done[member.server_id] for member in self.plan.members)
+
+    async def so_far(self) -> tuple[ServerNight, ...]:
+        """What there is of a night that is stopped: of a server that has not ended, whether the cloud works on its image."""
+        return tuple([self.done.get(member.server_id) or await self._cut_off(member) for member in self.plan.members])
+
+    async def _cut_off(self, member: FleetMember) -> ServerNight:
+        try:
+            asked_for = member.backup is not None and await self._was_asked_for(member.backup)
+        except JournalError:
+            asked_for = False
+        told = _without(member)
+        if asked_for or member.action == "adopt":
+            words = {"outcome": "late", "reason": "the night was stopped; the cloud works on", "image_id": member.image_id}
+        else:
+            words = {"outcome": "failed", "reason": "the night was stopped before its turn; nothing was asked for"}
+        return told.model_copy(update=words | {"code": "b2i.interrupted", "action": "The same command goes on."})
 
     async def _errands(self) -> list[_Errand]:
         """First what is there or on its way, then what failed last night, then the oldest backups."""
@@ -203,19 +226,50 @@ class _Shift:
         noted = await self.ctx.journal.read("image", self.ctx.project_id, backup.id)
         return noted is not None and noted.state in {"intent", "sent"}
 
+    async def _back_up(self, vault_id: str, members: list[FleetMember], group: asyncio.TaskGroup) -> None:
+        """Back up the servers of one vault; each is served as soon as its backup is there."""
+        by_id = {member.server_id: member for member in members}
+        began = self.ctx.clock.now()
+
+        def ended(one: BackedUp) -> None:
+            member = by_id.pop(one.server_id)
+            phase = Phase(name="backup", began_at=began, ended_at=self.ctx.clock.now())
+            if one.backup:
+                now_with_it = member.model_copy(update={"backup": one.backup})
+                group.create_task(self._serve(_Errand(now_with_it, one.backup, phases=(phase,))))
+                return
+            told = _failed(member, one.why_not(member.server_name))
+            self._is_done(told.model_copy(update={"backup_id": one.backup_id, "phases": (phase,)}))
+
+        try:
+            await back_up(
+                tuple(by_id),
+                vault_id,
+                self.ctx,
+                order=f"night of {self.policy.name}",
+                deadline=min(self.deadline, began + self.policy.backup.wait),
+                since=self.night.began_at,
+                told=ended,
+            )
+        except B2iError as error:
+            for member in list(by_id.values()):
+                self._is_done(_failed(member, error))
+
     async def _serve(self, errand: _Errand) -> None:
         """One server's part, from its turn to its end; whatever goes wrong stays with it."""
         member = errand.member
-        async with self.window.turn(ahead=not errand.waits_long, under_way=errand.under_way) as turn:
-            try:
-                told = _delivered(member, await self._made(errand, turn))
-            except B2iError as error:
-                told = _failed(member, error)
-            except Exception as error:  # the others go on; our own mistake is told like any other
-                log.debug("unexpected", exc_info=error)
-                mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
-                told = _failed(member, mistake)
-        self._is_done(told.model_copy(update={"phases": tuple(turn.phases)}))
+        async with self._room:
+            async with self.window.turn(ahead=not errand.waits_long, under_way=errand.under_way) as turn:
+                try:
+                    told = _delivered(member, await self._made(errand, turn))
+                except B2iError as error:
+                    told = _failed(member, error)
+                except Exception as error:  # the others go on; our own mistake is told like any other
+                    log.debug("unexpected", exc_info=error)
+                    mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
+                    told = _failed(member, mistake)
+            told = await self._replace(told, turn)
+        self._is_done(told.model_copy(update={"phases": (*errand.phases, *turn.phases)}))
 
     async def _made(self, errand: _Errand, turn: Turn) -> Delivery:
         left = self.deadline - self.ctx.clock.now()
@@ -223,6 +277,60 @@ class _Shift:
             raise NoPlace(self.deadline)
         order = image_order(self.policy, errand.backup, timeout=left)
         return await self.make(order, self.ctx.for_server(turn, self._lines_of(errand.member)), look=self.survey.look)
+
+    def _room_for_images_in_flight(self) -> asyncio.Semaphore | nullcontext[None]:
+        """Where the quota has no room for all new images beside the old ones, a server goes on until its old image is gone."""
+        quota = self.plan.quota
+        tight = quota is not None and quota.free is not None and quota.free < len(self.plan.with_action("make", "back_up"))
+        return asyncio.Semaphore(self.policy.limits.images_at_once) if tight else nullcontext()
+
+    async def _replace(self, told: ServerNight, turn: Turn) -> ServerNight:
+        """The server has a good new image: what no rule keeps any more makes room for the next server's."""
+        rolling = self.retirement if self.policy.retention.when == "rolling" else None
+        if rolling is None or told.outcome not in {"made", "adopted"} or told.doubtful or told.image_id is None:
+            return told
+        began = self.ctx.clock.now()
+        try:
+            image = await self.ctx.cloud.images.get(told.image_id)
+            retired = await rolling.after(told.server_id, image, made=1 + self._count("made"))
+        except B2iError as error:
+            self._note(f"{told.server_name}: its older images were not looked at: {error.message}")
+            return told
+        if retired.removals:
+            turn.note("retire", began, self.ctx.clock.now())
+        return told.model_copy(update={"retired": self._heard(retired)})
+
+    async def retire_the_rest(self, retirement: Retirement) -> None:
+        """At the night's end: images of servers that were not served tonight, or are gone; all of them where it says so."""
+        try:
+            self._heard(await retirement.apply(made=self._count("made")))
+        except B2iError as error:
+            self._note(error.message)
+
+    def _heard(self, retired: Retired) -> tuple[str, ...]:
+        """Keep what was deleted, and what could not be."""
+        self.retired += retired.deleted
+        for image_id in retired.deleted:
+            self._notes.pop(image_id, None)
+        for one in retired.failed:
+            self._note(f"image {one.doomed.image_name} ({one.doomed.image_id}): {one.reason}", about=one.doomed.image_id)
+        if retired.stopped:
+            self._note(retired.stopped)
+        return retired.deleted
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What somebody should know although it stopped nothing."""
+        return tuple(self._notes.values())
+
+    def _note(self, words: str, *, about: str = "") -> None:
+        """Tell it, and keep it for the report; of one thing the last word alone."""
+        if self._notes.get(about or words) != words:
+            self.ctx.tell(f"warning: {words}")
+        self._notes[about or words] = words
+
+    def _count(self, outcome: str) -> int:
+        return sum(one.outcome == outcome for one in self.done.values())
 
     def _lines_of(self, member: FleetMember) -> Callable[[str], None]:
         def tell(line: str) -> None:
@@ -287,11 +395,18 @@ def _failed(member: FleetMember, error: B2iError) -> ServerNight:
             "outcome": "partly" if isinstance(error, PartlyDone) else "late" if isinstance(error, StillRunning) else "failed",
             "reason": error.message,
             "code": _code(error),
-            "action": error.action,
+            "action": _what_to_do(error, backup),
             "backup_id": backup.id if backup else there.backup_id,
             "image_id": there.image_id or error.handle.get("image"),
         }
     )
+
+
+def _what_to_do(error: B2iError, backup: Backup | None) -> str:
+    """An option of a single order is told with its command: a night has no such option."""
+    if not error.option or backup is None:
+        return error.action
+    return error.action.replace(f"`{error.option}`", f"`b2i create {backup.id} {error.option}`")
 
 
 def _code(error: B2iError) -> str:

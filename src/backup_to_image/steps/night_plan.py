@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from backup_to_image.errors import CloudError, Refused, UsageError
-from backup_to_image.model import Backup, Check, ImageOrder, Report
+from backup_to_image.model import Backup, Check, ImageOrder, Report, Server
 from backup_to_image.model.night import FleetMember, NightPlan
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps import recipients
+from backup_to_image.steps.backup_now import Expected, backup_of, check_backup_now
 from backup_to_image.steps.checks import order_checks
 from backup_to_image.steps.choose import choose_members, choose_servers
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.names import image_name
+from backup_to_image.steps.retire import Retirement
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import check_order
 
@@ -26,32 +28,54 @@ _NEEDED = ("servers", "vaults", "backups", "images")
 """Lists without which nobody knows what a policy means."""
 
 
-async def plan_night(policy: Policy, ctx: Context, survey: Survey) -> NightPlan:
+async def plan_night(
+    policy: Policy, ctx: Context, survey: Survey, *, began: datetime | None = None, retirement: Retirement | None = None
+) -> NightPlan:
     """Decide for each server of the policy, from a few lists. Makes nothing and may be repeated.
 
+    `began`: when this night began for the first time, so that a backup that it has made already is not made again. `retirement`:
+    what makes room for new images while the night is on.
+
     What speaks against the night is in `refusals`, not raised: a list that cannot be read, a server or vault that does not exist,
-    recipients, tags or names that the cloud would not take, a quota that is too small.
+    recipients, tags or names that the cloud would not take, a quota that is too small. A server that is to be backed up first is
+    looked at by every rule now, since its backup would cost money.
     """
     servers, vaults = await survey.servers(), await survey.vaults()
     backups, images, quota = await survey.backups(), await survey.images(), await survey.quota()
     unread = survey.unread()
     refusals = [f"the list of {what} cannot be read: {unread[what]}" for what in _NEEDED if what in unread]
     chosen = choose_servers(policy.servers, servers, vaults)
-    members = choose_members(policy, chosen.servers, backups, images, vaults, now=ctx.clock.now())
+    members = choose_members(policy, chosen.servers, backups, images, vaults, now=ctx.clock.now(), began=began)
+    members = tuple([await _before_backup(member, policy, ctx, survey) for member in members])
     if not refusals:
         refusals += chosen.mistakes
         if not members and not chosen.mistakes:
             refusals.append("no server fits `servers`, so the night would do nothing; correct it, or switch the policy off")
     refusals += _against_every_order(policy, members, ctx)
-    needed = sum(member.action in {"make", "back_up"} for member in members)
+    new = [member.server_id for member in members if member.action in {"make", "back_up"}]
+    try:
+        rolling = retirement if policy.retention.when == "rolling" else None
+        going = await rolling.replaced(new) if rolling else {}
+    except CloudError as error:
+        going = dict[str, int]()
+        refusals.append(f"{error.message.rstrip('.')}; {error.action}")
+    # An image goes as soon as its server's new one is good, so those in flight are beside all that were there.
+    making_room = sum(count > 0 for count in going.values())
+    needed = min(len(new), len(new) - making_room + policy.limits.images_at_once)
     notes = [f"the image quota cannot be read: {unread['image quota']}"] if "image quota" in unread else []
     if quota and quota.free is not None and needed > quota.free:
         refusals.append(
-            f"{needed} images would be made, and the quota of {quota.limit} leaves room for {quota.free}; "
+            f"room is needed for {needed} more images, and the quota of {quota.limit} leaves room for {quota.free}; "
             f"ask for a quota of at least {quota.used + needed}, or let `b2i retention` make room"
         )
     return NightPlan(
-        policy=policy.name, members=members, quota=quota, needed=needed, refusals=tuple(refusals), notes=tuple(notes)
+        policy=policy.name,
+        members=members,
+        quota=quota,
+        needed=needed,
+        going=sum(going.values()),
+        refusals=tuple(refusals),
+        notes=tuple(notes),
     )
 
 
@@ -70,18 +94,31 @@ async def check_members(plan: NightPlan, policy: Policy, ctx: Context, survey: S
                 report, _, _ = await check_order(image_order(policy, member.backup), ctx, look=survey.look)
             except CloudError as error:
                 return member.model_copy(update={"action": "refuse", "reason": error.message, "code": error.code})
-        if report.ok:
-            return member
-        refused = report.refusals
-        words = {
-            "reason": "; ".join(check.why for check in refused),
-            "code": next((check.code for check in refused if check.code), ""),
-            "advice": " ".join(dict.fromkeys(check.action for check in refused if check.action)),
-        }
-        return member.model_copy(update={"action": "refuse"} | words)
+        return _unless_refused(member, report)
 
     members = tuple(await asyncio.gather(*(checked(member) for member in plan.members)))
     return plan.model_copy(update={"members": members})
+
+
+async def _before_backup(member: FleetMember, policy: Policy, ctx: Context, survey: Survey) -> FleetMember:
+    if member.action != "back_up" or member.server is None:
+        return member
+    vault = (await survey.vaults()).get(member.vault_id or "")
+    expected = Expected(server=member.server, vault=vault)
+    order = image_order(policy, backup_of(expected, ctx))
+    return _unless_refused(member, await check_backup_now(expected, order, ctx, look=survey.look))
+
+
+def _unless_refused(member: FleetMember, report: Report) -> FleetMember:
+    if report.ok:
+        return member
+    refused = report.refusals
+    words = {
+        "reason": "; ".join(check.why for check in refused),
+        "code": next((check.code for check in refused if check.code), ""),
+        "advice": " ".join(dict.fromkeys(check.action for check in refused if check.action)),
+    }
+    return member.model_copy(update={"action": "refuse"} | words)
 
 
 def image_order(policy: Policy, backup: Backup, *, timeout: timedelta | None = None) -> ImageOrder:
@@ -116,7 +153,7 @@ def _against_every_order(policy: Policy, members: tuple[FleetMember, ...], ctx: 
     sample = next((member.backup for member in members if member.backup), None)
     name: str | None = None
     try:
-        name = image_name(policy.image.name, sample or _made_now(ctx))
+        name = image_name(policy.image.name, sample or _planned(members, ctx))
     except UsageError as error:
         yield f"image.{error.message.rstrip('.')}"
     order = ImageOrder(
@@ -128,16 +165,7 @@ def _against_every_order(policy: Policy, members: tuple[FleetMember, ...], ctx: 
             yield f"{check.rule}: {check.why}" + (f"; {check.action.rstrip('.')}" if check.action else "")
 
 
-def _made_now(ctx: Context) -> Backup:
+def _planned(members: tuple[FleetMember, ...], ctx: Context) -> Backup:
     """What a name is filled in with where the night makes its backups itself."""
-    nothing = "00000000-0000-0000-0000-000000000000"
-    return Backup(
-        id=nothing,
-        name="backup",
-        status="available",
-        kind="server",
-        resource_id=nothing,
-        resource_name="server",
-        project_id=ctx.project_id,
-        created_at=ctx.clock.now(),
-    )
+    server = next((member.server for member in members if member.server), None)
+    return backup_of(Expected(server=server or Server(id="", name="server", status="ACTIVE"), vault=None), ctx)

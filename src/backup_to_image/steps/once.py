@@ -23,7 +23,7 @@ _NO_ROOM = "IMG.0060"
 
 def _unclear(refusal: ApiError) -> bool:
     """Whether the request may have taken effect in spite of the answer: trouble of the service without a code of its own."""
-    return refusal.cloud_code is None and refusal.status >= 500
+    return refusal.status >= 500 and (refusal.cloud_code is None or refusal.error_class is ErrorClass.UNCLEAR)
 
 
 def job_failed(what: str, job: Job, *, hint: str = "", option: str = "") -> JobFailed:

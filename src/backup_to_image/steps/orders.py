@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from backup_to_image.errors import B2iError, PartlyDone, StillRunning
 from backup_to_image.journal import JournalError, Record
-from backup_to_image.model import LaunchOrder, Value
+from backup_to_image.model import Duration, LaunchOrder, Value
 from backup_to_image.steps.context import Context, until
 
 __all__ = ["OpenOrder", "OrderedImage", "OrderedLaunch", "OrderedTeardown", "close", "open_orders", "ordered", "stop_orders_of"]
@@ -33,6 +33,7 @@ class OrderedImage(Value):
     backup_id: str
     image_name: str
     recipients: tuple[str, ...] = ()
+    share_for: Duration | None = None
     launch: LaunchOrder | None = None
 
     verb: ClassVar[str] = "create"

@@ -45,7 +45,7 @@ async def image_from_backup(order: ImageOrder, ctx: Context, *, after_failure: b
         launched: LaunchDelivery | None = None
         try:
             async with log.step("share"):
-                shared = await share_image(finished.image, valid.recipients, ctx)
+                shared = await share_image(finished.image, valid.recipients, ctx, share_for=valid.order.share_for)
             async with log.step("launch"):
                 launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
         except B2iError as error:

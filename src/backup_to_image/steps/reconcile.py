@@ -149,7 +149,7 @@ async def _image(wanted: OrderedImage, order: OpenOrder, ctx: Context, *, overdu
     ids = {"image": finished.image.id}
     if not overdue and _just_now(finished, ctx):
         return _Found(outcome="running", words=f"image {finished.image.name} is Normal; left to its own run for now", ids=ids)
-    shared = await _share(finished, wanted.recipients, ctx)
+    shared = await _share(finished, wanted, ctx)
     normal = f"image {finished.image.name} is Normal{shared}"
     if wanted.launch is None:
         return _Found(outcome="finished", words=normal, ids=ids)
@@ -172,11 +172,11 @@ async def _server_of(
     return _Found(outcome="finished", words=words, ids=ids)
 
 
-async def _share(finished: FinishedImage, recipients: tuple[str, ...], ctx: Context) -> str:
+async def _share(finished: FinishedImage, wanted: OrderedImage, ctx: Context) -> str:
     """Share as ordered, with projects that b2i.yaml still names; returns the words for it."""
-    allowed = tuple(project for project in recipients if project in ctx.settings.projects.values())
-    shared = await share_image(finished.image, allowed, ctx)
-    refused = [project for project in recipients if project not in allowed]
+    allowed = tuple(project for project in wanted.recipients if project in ctx.settings.projects.values())
+    shared = await share_image(finished.image, allowed, ctx, share_for=wanted.share_for)
+    refused = [project for project in wanted.recipients if project not in allowed]
     words = f", shared with {', '.join(shared)}" if shared else ""
     return words + (f", not shared with {', '.join(refused)}, which b2i.yaml does not name any more" if refused else "")
 

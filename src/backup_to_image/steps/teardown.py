@@ -16,8 +16,10 @@ from backup_to_image.steps.once import job_failed
 from backup_to_image.steps.orders import OrderedTeardown, ordered
 from backup_to_image.waiting import passes, quiet
 
-__all__ = ["Found", "find_launch", "tear_down"]
+__all__ = ["DRILL_FACT", "Found", "find_launch", "tear_down"]
 
+DRILL_FACT = "drill"
+"""Whether the servers carried the mark of a drill when their disks and addresses were written down."""
 _LOOK_EVERY = 3.0
 
 
@@ -136,7 +138,7 @@ async def _belongings(found: Found, ctx: Context) -> _Belongings:
                 name=found.launch_id,
                 state="intent",
                 written_at=ctx.clock.now(),
-                facts={fact: list(ids) for fact, ids in known.items()},
+                facts={fact: list(ids) for fact, ids in known.items()} | {DRILL_FACT: found.drill},
             )
         )
     return _Belongings.model_validate({fact: tuple(ids) for fact, ids in known.items()})

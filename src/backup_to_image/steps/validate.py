@@ -16,7 +16,7 @@ from backup_to_image.steps.orders import OrderedImage
 from backup_to_image.steps.plan import plan_for_backup
 from backup_to_image.waiting import BACKUP, Pace, wait
 
-__all__ = ["Look", "ValidOrder", "check_order", "validate"]
+__all__ = ["Look", "ValidOrder", "check_order", "check_planned", "validate"]
 
 Look = Callable[[Backup, Context], Awaitable[Findings]]
 """How what is around a backup is found."""
@@ -38,7 +38,11 @@ class ValidOrder(Value):
     def ordered(self) -> OrderedImage:
         """What the journal keeps of it until it has ended."""
         return OrderedImage(
-            backup_id=self.findings.backup.id, image_name=self.name, recipients=self.recipients, launch=self.launch
+            backup_id=self.findings.backup.id,
+            image_name=self.name,
+            recipients=self.recipients,
+            share_for=self.order.share_for,
+            launch=self.launch,
         )
 
 
@@ -67,14 +71,21 @@ async def check_order(order: ImageOrder, ctx: Context, *, look: Look = look) -> 
         checks = [backup, *order_checks(order, _literal_name(order)), *sharing.checks]
         return Report(subject=f"backup {order.backup_id}", checks=tuple(checks)), None, ""
     found = await look(backup, ctx)
-    name, name_mistake = _name(order, backup)
+    checks, name = await check_planned(order, found, ctx)
+    return Report(subject=f"backup {backup.id}", checks=checks), found, name
+
+
+async def check_planned(order: ImageOrder, found: Findings, ctx: Context) -> tuple[tuple[Check, ...], str]:
+    """Every rule about an order and a backup of which all is known, and the image's name; the backup need not exist yet."""
+    sharing = recipients.resolve(order.share_with, ctx.project_id, ctx.settings)
+    name, name_mistake = _name(order, found.backup)
     checks = [*backup_checks(found, ctx.project_id), *name_mistake, *order_checks(order, name)]
     checks += sharing.checks
     if order.share_with:
         checks += sharing_checks(found, ctx.project_id)
     if order.launch:
         checks += await _launch_checks(order.launch, found, ctx)
-    return Report(subject=f"backup {backup.id}", checks=tuple(checks)), found, name
+    return tuple(checks), name
 
 
 async def _launch_checks(order: LaunchOrder, found: Findings, ctx: Context) -> tuple[Check, ...]:

@@ -33,6 +33,8 @@ _AHEAD = 8
 _CALM = timedelta(seconds=60)
 """So long after a refusal the window begins to grow again."""
 
+_WORTH_SEEING = timedelta(milliseconds=20)
+
 
 class NoPlace(B2iError):
     """The night ended before the cloud had room; nothing was asked for."""
@@ -153,7 +155,9 @@ class Turn:
             release()
 
     def note(self, name: PhaseName, began_at: datetime, ended_at: datetime) -> None:
-        """A stretch of this server's night, for the report's picture."""
+        """A stretch of this server's night, for the report's picture; a step that had nothing to do is none."""
+        if name != "place" and ended_at - began_at < _WORTH_SEEING:
+            return
         self.phases.append(Phase(name=name, began_at=began_at, ended_at=ended_at))
 
     @asynccontextmanager
