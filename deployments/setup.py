@@ -221,7 +221,7 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
         file = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
         fixed = _declared(file, file["deployments"], directory)
         settings = read_settings()
-        found = await nights_of(settings, file["definitions"]["nightly"])
+        found = await nights_of(settings, file["definitions"]["nightly"], file["definitions"]["nightly-shard"])
         policies = _declared(file, found.declared, directory)
         blocks = {DEFAULT_BLOCK: None} | {one["block"]: one["cloud"] for one in policies}
         idents: dict[str, str | None] = {}

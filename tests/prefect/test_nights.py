@@ -160,6 +160,25 @@ def test_a_night_ordered_from_a_terminal_prints_what_the_local_door_prints_and_e
     assert (missing[0], "nightly/no-such-policy" in missing[1]["error"]["message"]) == (2, True)
 
 
+def test_a_night_that_is_shared_out_has_one_report_of_all_shards_and_each_server_is_done_once(
+    house: House, nights: Nights
+) -> None:
+    servers = ("shop-db-0?", "shop-search-01", "ledger-0?", "build-registry-01", "build-ci-0?")
+    deployment = nights.policy("shared", *servers, limits={"shards": 2, "images_at_once": 4})
+    there, before = nights.images(), nights.site.asked("createWholeImage")
+    run = house.order_foreign(deployment)
+    house.await_state(run, "Completed", within=180)
+    report = nights.result(run)["report"]
+    assert outcomes({"report": report}).total() == 8
+    assert {one["outcome"] for one in report["servers"]} <= {"made", "adopted"}
+    assert sorted({one["server_name"] for one in report["servers"]}) == sorted(one["server_name"] for one in report["servers"])
+    made = nights.images() - there
+    assert (len(made), set(made.values())) == (nights.site.asked("createWholeImage") - before, {1})
+    shards = house.ask("POST", "/flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [run]}})
+    assert sorted(one["name"] for one in shards) == [f"night of shared.yaml, shard {number} of 2" for number in (1, 2)]
+    assert {one["state_name"] for one in shards} == {"Completed"}
+
+
 # -- who is told --------------------------------------------------------------------------------------------------------
 
 
