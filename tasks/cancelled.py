@@ -24,6 +24,7 @@ from backup_to_image.steps.orders import stop_orders_of
 from tasks import pages
 from tasks.night_report import publish_cancelled_night
 from tasks.report import publish
+from tasks.runs import stop_shards
 
 __all__ = ["look_behind", "look_behind_night", "report_cancelled", "report_cancelled_night"]
 
@@ -63,11 +64,10 @@ async def report_cancelled_night(flow: Flow[..., Any], flow_run: FlowRun, state:
     """Name what the cancelled night has in the cloud, server by server, and how to go on."""
     given = flow.validate_parameters(flow_run.parameters)
     name, project = str(given["policy"]), cast("OtcProject", given["project"])
-    left = (
-        NightLeft(seen_at=datetime.now(UTC))
-        if given["dry_run"]
-        else await look_behind_night(name, project, run_id=str(flow_run.id))
-    )
+    left = NightLeft(seen_at=datetime.now(UTC))
+    if not given["dry_run"]:
+        shards = await stop_shards(flow_run.id)
+        left = await look_behind_night(name, project, run_ids=(str(flow_run.id), *shards))
     words = pages.night_left_sentence(left)
     logger = flow_run_logger(flow_run, flow)
     logger.warning(words)
@@ -75,11 +75,12 @@ async def report_cancelled_night(flow: Flow[..., Any], flow_run: FlowRun, state:
     await publish_cancelled_night(name, result, words, pages.night_left_page(left), flow_run.id, flow_run.tags)
 
 
-async def look_behind_night(name: str, project: OtcProject, *, run_id: str) -> NightLeft:
+async def look_behind_night(name: str, project: OtcProject, *, run_ids: tuple[str, ...]) -> NightLeft:
     """What the night has in the cloud; where the cloud does not tell in time, the reason."""
     try:
         async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
-            await stop_orders_of(run_id, ctx)
+            for run_id in run_ids:
+                await stop_orders_of(run_id, ctx)
             return await look_for_night(policy_named(name, ctx.settings).policy, ctx)
     except (B2iError, TimeoutError) as error:
         why = error.message if isinstance(error, B2iError) else f"no answer within {_PATIENCE:.0f} s"

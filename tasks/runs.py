@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from prefect import get_run_logger, task
 from prefect.client.orchestration import PrefectClient, get_client
@@ -10,6 +11,7 @@ from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterTags,
     FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
     FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateName,
@@ -17,12 +19,12 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Cancelling
 
 from backup_to_image.steps.reconcile import Reconciled
 from tasks.policy import MOST_STARTS, NO_RETRY
 
-__all__ = ["runs_at_work", "start_again"]
+__all__ = ["runs_at_work", "start_again", "stop_shards"]
 
 _OURS = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i"]))
 _AT_WORK = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
@@ -63,6 +65,19 @@ async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = _L
             get_run_logger().info("run %s starts again", run.name)
             started.append(run.name)
     return tuple(started)
+
+
+async def stop_shards(night: UUID) -> tuple[str, ...]:
+    """Cancel the shards of a night that was cancelled; returns the ids of those that had not ended."""
+    of_it = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[night]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)),
+    )
+    async with get_client() as client:
+        shards = await client.read_flow_runs(flow_run_filter=of_it, limit=_MOST)
+        for run in shards:
+            await client.set_flow_run_state(run.id, Cancelling(message="Its night was cancelled."))
+    return tuple(str(run.id) for run in shards)
 
 
 async def _runs(client: PrefectClient, state: FlowRunFilterState, begun: FlowRunFilterStartTime | None = None) -> list[FlowRun]:

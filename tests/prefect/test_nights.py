@@ -21,24 +21,27 @@ from tests.support.house import SPEED, House, Site, kill_family, patience
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(600)]
 
-BLOCK = "nights"
-
 
 class Nights:
     """A cloud of their own, and the policies of its worker."""
 
-    def __init__(self, house: House, site: Site) -> None:
-        self.house, self.site = house, site
+    def __init__(self, house: House, site: Site, block: str) -> None:
+        self.house, self.site, self.block = house, site, block
         self.folder = site.folder / "policies"
         self.folder.mkdir()
         settings = yaml.safe_load(site.files["settings"].read_text())
         settings["directories"]["policies"] = "policies"
         site.files["settings"].write_text(yaml.safe_dump(settings))
-        house.new_block(BLOCK, site)
+        house.new_block(block, site)
 
     def policy(self, name: str, *servers: str, **keys: Any) -> str:
         """Write a policy and have it deployed; returns the deployment's name."""
-        content = {"name": name, "cloud": BLOCK, "servers": {"names": list(servers)}, "backup": {"newest_within": "30d"}} | keys
+        content = {
+            "name": name,
+            "cloud": self.block,
+            "servers": {"names": list(servers)},
+            "backup": {"newest_within": "30d"},
+        } | keys
         (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
         done = self.setup()
         assert done.returncode == 0, done.stdout + done.stderr
@@ -61,7 +64,14 @@ class Nights:
 @pytest.fixture(scope="module")
 def nights(house: House) -> Iterator[Nights]:
     with ExitStack() as processes:
-        yield Nights(house, Site(house.folder / "nights", processes))
+        yield Nights(house, Site(house.folder / "nights", processes), "nights")
+
+
+@pytest.fixture(scope="module")
+def shared(house: House) -> Iterator[Nights]:
+    """Another cloud, whose servers no other night has done."""
+    with ExitStack() as processes:
+        yield Nights(house, Site(house.folder / "shared", processes), "shared")
 
 
 def outcomes(result: dict[str, Any]) -> Counter[str]:
@@ -161,22 +171,56 @@ def test_a_night_ordered_from_a_terminal_prints_what_the_local_door_prints_and_e
 
 
 def test_a_night_that_is_shared_out_has_one_report_of_all_shards_and_each_server_is_done_once(
-    house: House, nights: Nights
+    house: House, shared: Nights
 ) -> None:
     servers = ("shop-db-0?", "shop-search-01", "ledger-0?", "build-registry-01", "build-ci-0?")
-    deployment = nights.policy("shared", *servers, limits={"shards": 2, "images_at_once": 4})
-    there, before = nights.images(), nights.site.asked("createWholeImage")
+    deployment = shared.policy("shared", *servers, limits={"shards": 2, "images_at_once": 4})
+    there, before = shared.images(), shared.site.asked("createWholeImage")
     run = house.order_foreign(deployment)
     house.await_state(run, "Completed", within=180)
-    report = nights.result(run)["report"]
+    report = shared.result(run)["report"]
     assert outcomes({"report": report}).total() == 8
     assert {one["outcome"] for one in report["servers"]} <= {"made", "adopted"}
     assert sorted({one["server_name"] for one in report["servers"]}) == sorted(one["server_name"] for one in report["servers"])
-    made = nights.images() - there
-    assert (len(made), set(made.values())) == (nights.site.asked("createWholeImage") - before, {1})
+    made = shared.images() - there
+    assert (len(made), set(made.values())) == (shared.site.asked("createWholeImage") - before, {1})
     shards = house.ask("POST", "/flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [run]}})
     assert sorted(one["name"] for one in shards) == [f"night of shared.yaml, shard {number} of 2" for number in (1, 2)]
     assert {one["state_name"] for one in shards} == {"Completed"}
+
+
+def test_a_shared_night_whose_own_run_is_killed_waits_for_the_shards_that_are_at_work_and_starts_none_twice(
+    house: House, shared: Nights
+) -> None:
+    deployment = shared.policy("torn", "shop-web-0?", "shop-app-0[134]", limits={"shards": 2, "images_at_once": 4})
+    shared.site.cloud.arm(name="job-stuck", operation="createWholeImage", times=None, seconds=20 * SPEED)
+    run = house.order_foreign(deployment)
+    house.await_word(run, "shard 2 of 2 is run")
+    house.signal_run(run)
+    house.await_state(run, "Crashed")
+    shared.site.cloud.disarm()
+    ended = house.await_state(run, "Completed", within=240)
+    assert ended["run_count"] == 2
+    shards = house.ask("POST", "/flow_runs/filter", flow_runs={"name": {"like_": "night of torn.yaml, shard"}})
+    assert sorted(one["name"] for one in shards) == [f"night of torn.yaml, shard {number} of 2" for number in (1, 2)]
+    assert set(shared.images().values()) == {1}
+
+
+def test_a_cancelled_shared_night_takes_its_shards_along(house: House, shared: Nights) -> None:
+    servers = ("shop-mail-01", "shop-queue-01", "shop-lb-0?", "shop-cache-0?")
+    deployment = shared.policy("taken-along", *servers, limits={"shards": 2, "images_at_once": 2})
+    shared.site.cloud.arm(name="job-stuck", operation="createWholeImage", times=None, seconds=100 * SPEED)
+    run = house.order_foreign(deployment)
+    house.await_word(run, "shard 2 of 2 is run")
+    house.cancel(run)
+    house.await_state(run, "Cancelled")
+    with patience(120, "the end of both shards") as beats:
+        for _ in beats:
+            shards = house.ask("POST", "/flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [run]}})
+            if {one["state_type"] for one in shards} == {"CANCELLED"}:
+                break
+    shared.site.cloud.disarm()
+    assert "cancelled" in house.run(run)["tags"]
 
 
 # -- who is told --------------------------------------------------------------------------------------------------------
