@@ -39,7 +39,7 @@ from backup_to_image.cli.prefect_door import prefect_server, ui_link
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.otc.cloud_files import find_clouds
 from backup_to_image.settings import read_settings
-from deployments.policies import nights_of
+from deployments.nights import nights_of
 
 __all__ = ["Item", "main", "set_up"]
 
@@ -170,20 +170,18 @@ class _Setup:
             items.append(Item("schedule", f"{name} {slug}", change, note, f"deployments/deployment/{ident}"))
         return items
 
-    async def left_over(self, declared: list[dict[str, Any]]) -> list[Item]:
-        """Deployments of policies that are gone: told, and left to people, since their runs and reports hang on them."""
+    async def deployed_nights(self) -> list[DeploymentResponse]:
+        """The deployments of policies that are there, whether their files still are or not."""
         ours = DeploymentFilter(tags=DeploymentFilterTags(all_=NIGHT_TAGS))
-        names = {one["name"] for one in declared}
-        items: list[Item] = []
-        for one in await self.client.read_deployments(deployment_filter=ours, limit=200):
-            if one.name in names:
-                continue
-            name = f"nightly/{one.name}"
-            on = [f"`prefect deployment schedule pause {name} {schedule.id}`" for schedule in one.schedules if schedule.active]
-            off = f"its schedule is on, off: {on[0]}; " if on else ""
-            note = f"its policy is gone; {off}delete it: `prefect deployment delete {name}`"
-            items.append(Item("deployment", name, "gone", note, f"deployments/deployment/{one.id}"))
-        return items
+        return await self.client.read_deployments(deployment_filter=ours, limit=200)
+
+    def left_over(self, there: DeploymentResponse) -> Item:
+        """The deployment of a policy that is gone: told, and left to people, since its runs and reports hang on it."""
+        name = f"nightly/{there.name}"
+        on = [f"`prefect deployment schedule pause {name} {schedule.id}`" for schedule in there.schedules if schedule.active]
+        off = f"its schedule is on, off: {on[0]}; " if on else ""
+        note = f"its policy is gone; {off}delete it: `prefect deployment delete {name}`"
+        return Item("deployment", name, "gone", note, f"deployments/deployment/{there.id}")
 
     async def notification(self, nights: list[str]) -> list[Item]:
         """Who is told when a night failed, or was not begun: the notification block of that name, whichever kind it is."""
@@ -222,24 +220,28 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
         items = [await work.block_type(), await work.pool()]
         file = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
         fixed = _declared(file, file["deployments"], directory)
-        nights = await nights_of(read_settings(), file["definitions"]["nightly"])
-        policies = _declared(file, nights.declared, directory)
+        settings = read_settings()
+        found = await nights_of(settings, file["definitions"]["nightly"], file["definitions"]["nightly-shard"])
+        policies = _declared(file, found.declared, directory)
         blocks = {DEFAULT_BLOCK: None} | {one["block"]: one["cloud"] for one in policies}
         idents: dict[str, str | None] = {}
         for name, cloud in blocks.items():
             item, idents[name] = await work.block(name, cloud)
             items.append(item)
         deployments: list[str] = []
-        begun: list[str] = []
         for declared in [*fixed, *policies]:
             item, ident = await work.deployment(declared, idents[declared.get("block", DEFAULT_BLOCK)])
             items += [item, *await work.schedules(declared, item.name, ident)]
             deployments += [ident] if ident else []
-            begun += [ident] if ident and declared in policies else []
-        items += [Item("policy", name, "refused", why) for name, why in nights.refused.items()]
-        items += await work.left_over(policies)
-        items += [await work.automation(one) for one in _automations(deployments)]
-        items += await work.notification(begun) if policies else []
+        items += [Item("policy", name, "refused", why) for name, why in found.refused.items()]
+        nights = await work.deployed_nights()
+        if settings.directories.policies:  # elsewhere nobody can tell which policies there are
+            names = {one["name"] for one in policies}
+            items += [work.left_over(one) for one in nights if one.name not in names]
+        # Runs of policies that are gone are brought back and told of as well, as long as they are deployed.
+        ours = sorted({*deployments, *(str(one.id) for one in nights)})
+        items += [await work.automation(one) for one in _automations(ours)]
+        items += await work.notification([str(one.id) for one in nights]) if nights else []
         return items
 
 

@@ -14,11 +14,14 @@ from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
 from backup_to_image.form import policy_named
 from backup_to_image.steps.night import run_night
+from backup_to_image.steps.shared_night import run_shared_night
 from flows.image_from_backup import make_image
 from tasks.cancelled import report_cancelled_night
+from tasks.images import verify_image
 from tasks.night_report import mistake, night_ended, night_not_begun, night_planned, night_superseded
 from tasks.nights import night_to_do, plan_of_night
 from tasks.policy import check_starts
+from tasks.shards import starter
 
 __all__ = ["nightly"]
 
@@ -47,7 +50,19 @@ async def nightly(policy: str, project: OtcProject, dry_run: bool = False, night
             tonight = await night_to_do(wanted.policy, ctx, given=night)
             if tonight is None:
                 return night_superseded()
-            report = await run_night(wanted.policy, ctx, make=make_image, night=tonight, detail=logger.debug)
+            if wanted.policy.limits.shards > 1:
+                start = starter(policy, wanted.policy, tonight)
+                report = await run_shared_night(wanted.policy, ctx, start=start, night=tonight)
+            else:
+                report = await run_night(
+                    wanted.policy,
+                    ctx,
+                    make=make_image,
+                    verify=verify_image,
+                    drill=wanted.drill,
+                    night=tonight,
+                    detail=logger.debug,
+                )
             return await night_ended(report, wanted, ctx)
     except B2iError as error:
         return await night_not_begun(error, policy)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from prefect import task
 
-from backup_to_image.model import Image
+from backup_to_image.model import Image, LaunchOrder
+from backup_to_image.model.night import Verified
 from backup_to_image.steps.await_image import FinishedImage
 from backup_to_image.steps.await_image import await_image as wait_until_normal
 from backup_to_image.steps.context import Context
@@ -14,10 +15,11 @@ from backup_to_image.steps.make import ImageHandle
 from backup_to_image.steps.make import start_image as find_or_start_image
 from backup_to_image.steps.share import share_image as share_and_prove
 from backup_to_image.steps.validate import ValidOrder
+from backup_to_image.steps.verify import verify_image as drill_and_tear_down
 from tasks.events import image_ready, image_shared
 from tasks.policy import RETRY
 
-__all__ = ["await_image", "share_image", "start_image"]
+__all__ = ["await_image", "share_image", "start_image", "verify_image"]
 
 
 @task(name="start image", task_run_name="start image {valid.name}", **RETRY)
@@ -40,3 +42,9 @@ async def share_image(image: Image, projects: tuple[str, ...], ctx: Context) -> 
     shared = await share_and_prove(image, projects, ctx)
     image_shared(image, shared)
     return shared
+
+
+@task(name="verify image", task_run_name="verify image {image.name}", **RETRY)
+async def verify_image(image: Image, drill: LaunchOrder, ctx: Context, *, deadline: datetime, night: date) -> Verified:
+    """Launch a server from the image, ask its probes, take it down again. What was launched and goes wrong is in the answer."""
+    return await drill_and_tear_down(image, drill, ctx, deadline=deadline, night=night)

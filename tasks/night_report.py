@@ -25,7 +25,15 @@ from tasks import pages
 from tasks.events import night_finished
 from tasks.policy import NO_RETRY
 
-__all__ = ["artifact_key", "mistake", "night_ended", "night_not_begun", "night_planned", "night_superseded", "publish"]
+__all__ = [
+    "artifact_key",
+    "mistake",
+    "night_ended",
+    "night_not_begun",
+    "night_planned",
+    "night_superseded",
+    "publish_cancelled_night",
+]
 
 _OUTCOMES = {"made", "adopted", "partly", "still-running", "failed", "refused", "checked", "cancelled"}
 _STATES = {"partly": "PartlyDone", "still_running": "StillRunning", "failed": "Failed", "refused": "Refused"}
@@ -85,18 +93,30 @@ async def publish_night(policy: str, result: NightResult, words: str, page: str)
     """The night's page, the same as a JSON object, and the outcome as the run's tag; each key has a history."""
     run_id, tags = cast("str | None", flow_run.id), cast("list[str]", flow_run.tags or [])
     if run_id is not None:
-        await publish(policy, result, words, page, run_id=UUID(run_id), tags=tags, task_run_id=UUID(str(task_run.id)))
+        await _publish(policy, result, words, page, run_id=UUID(run_id), tags=tags, task_run_id=UUID(str(task_run.id)))
 
 
-async def publish(
-    policy: str, result: NightResult, words: str, page: str, *, run_id: UUID, tags: list[str], task_run_id: UUID | None = None
+async def publish_cancelled_night(name: str, result: NightResult, words: str, page: str, run_id: UUID, tags: list[str]) -> None:
+    """The same for a night that was cancelled, from outside of its run."""
+    await _publish(PurePath(name).stem, result, words, page, run_id=run_id, tags=tags, outcome="cancelled")
+
+
+async def _publish(
+    policy: str,
+    result: NightResult,
+    words: str,
+    page: str,
+    *,
+    run_id: UUID,
+    tags: list[str],
+    task_run_id: UUID | None = None,
+    outcome: str = "",
 ) -> None:
-    """The same from outside of the run, such as from a hook."""
     left: list[tuple[Literal["markdown", "json"], str, str, str]] = [
         ("markdown", f"night-{artifact_key(policy)}", words, page),
         ("json", NIGHT_RESULT_KEY, "The same for programs", result.model_dump_json(exclude_none=True)),
     ]
-    outcome = (result.outcome or "checked").replace("_", "-")
+    outcome = outcome or (result.outcome or "checked").replace("_", "-")
     async with get_client() as client:
         for kind, key, description, data in left:
             artifact = ArtifactCreate(

@@ -14,7 +14,7 @@ from backup_to_image.model.night import NightPlan
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.last_night import last_reports
-from backup_to_image.steps.night import night_of, survey_for
+from backup_to_image.steps.night import night_of, retirement_of, survey_for
 from backup_to_image.steps.night_plan import check_members, plan_night
 from tasks.policy import RETRY
 
@@ -27,7 +27,7 @@ _MOST_MISSED = 1000
 async def plan_of_night(policy: Policy, ctx: Context) -> NightPlan:
     """What a night would do, server by server, each looked at by every rule. Makes nothing."""
     survey = survey_for(policy, ctx)
-    return await check_members(await plan_night(policy, ctx, survey), policy, ctx, survey)
+    return await check_members(await plan_night(policy, ctx, survey, retirement=retirement_of(policy, ctx)), policy, ctx, survey)
 
 
 async def night_to_do(policy: Policy, ctx: Context, *, given: str = "") -> date | None:

@@ -9,6 +9,7 @@ from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, 
 from backup_to_image.form import RunResult
 from backup_to_image.model import Delivery, Report
 from backup_to_image.steps.leftovers import Leftovers
+from backup_to_image.steps.night_left import NightLeft
 from backup_to_image.steps.reconcile import Reconciled
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "go_on",
     "leftover_lines",
     "log_lines",
+    "night_left_page",
+    "night_left_sentence",
     "orders_page",
     "orders_sentence",
     "paragraph",
@@ -33,6 +36,7 @@ _TITLES = {
     "failed": "Failed",
     "partly": "Partly done",
 }
+_MOST_ROWS = 200
 _KINDS = {"job": "image job", "member": "shared with"}
 _ORDER = {"refused": 0, "warned": 1, "passed": 2, "unknowable": 2}
 
@@ -99,6 +103,28 @@ def log_lines(error: B2iError, on: str = "") -> list[str]:
     if not isinstance(error, UsageError):
         lines.append(f"Waiting helps: {_yes(error.retryable)}.")
     return [*lines, *filter(None, [on])]
+
+
+def night_left_sentence(left: NightLeft) -> str:
+    """What a cancelled night has in the cloud, in one sentence."""
+    if left.unread:
+        return f"The night was cancelled; what it has in the cloud is not to be seen: {left.unread}."
+    counted = f"{len(left.there)} servers have their image or it is being made, {len(left.asked)} more were asked for"
+    return f"The night was cancelled: {counted}, {len(left.untouched)} were not begun."
+
+
+def night_left_page(left: NightLeft) -> str:
+    """The same, server by server, and how to go on."""
+    parts = [f"# {night_left_sentence(left)}", f"As the cloud said at {left.seen_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
+    rows = [("there", one) for one in left.there] + [("asked for", one) for one in left.asked]
+    if rows:
+        table = ["| Server | Image | |", "|---|---|---|"]
+        table += [f"| {_cell(one.server_name)} | {state} | {_cell(one.reason)} |" for state, one in rows[:_MOST_ROWS]]
+        parts.append("\n".join(table))
+    if len(rows) > _MOST_ROWS:
+        parts.append(f"And {len(rows) - _MOST_ROWS} more.")
+    parts.append("The cloud goes on with what it was asked for. **Retry** in this run's menu, or the next night, adopts it.")
+    return "\n\n".join(parts)
 
 
 def leftover_lines(result: RunResult, left: Leftovers) -> list[str]:

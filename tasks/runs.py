@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from prefect import get_run_logger, task
 from prefect.client.orchestration import PrefectClient, get_client
@@ -10,18 +11,20 @@ from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterTags,
     FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateName,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Cancelling
 
 from backup_to_image.steps.reconcile import Reconciled
 from tasks.policy import MOST_STARTS, NO_RETRY
 
-__all__ = ["runs_at_work", "start_again"]
+__all__ = ["runs_at_work", "start_again", "stop_shards"]
 
 _OURS = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i"]))
 _AT_WORK = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
@@ -35,7 +38,9 @@ _GIVEN_UP = timedelta(days=7)
 async def runs_at_work() -> frozenset[str]:
     """The ids of our runs that are at work or about to be; crashed ones that are still to be brought back among them."""
     async with get_client() as client:
-        working = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)))
+        # Those that schedules have made for the next weeks have not begun, and would crowd out the others.
+        begun = FlowRunFilterStartTime(is_null_=False)
+        working = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)), begun)
         crashed = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])))
     return frozenset(str(run.id) for run in [*working, *(run for run in crashed if _age(run) < _LEFT_ALONE)])
 
@@ -62,9 +67,25 @@ async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = _L
     return tuple(started)
 
 
-async def _runs(client: PrefectClient, state: FlowRunFilterState) -> list[FlowRun]:
+async def stop_shards(night: UUID) -> tuple[str, ...]:
+    """Cancel the shards of a night that was cancelled; returns the ids of those that had not ended."""
+    of_it = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[night]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)),
+    )
+    async with get_client() as client:
+        shards = await client.read_flow_runs(flow_run_filter=of_it, limit=_MOST)
+        for run in shards:
+            await client.set_flow_run_state(run.id, Cancelling(message="Its night was cancelled."))
+    return tuple(str(run.id) for run in shards)
+
+
+async def _runs(client: PrefectClient, state: FlowRunFilterState, begun: FlowRunFilterStartTime | None = None) -> list[FlowRun]:
     return await client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=state), deployment_filter=_OURS, sort=FlowRunSort.START_TIME_DESC, limit=_MOST
+        flow_run_filter=FlowRunFilter(state=state, start_time=begun),
+        deployment_filter=_OURS,
+        sort=FlowRunSort.START_TIME_DESC,
+        limit=_MOST,
     )
 
 

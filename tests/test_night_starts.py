@@ -10,7 +10,7 @@ from freezegun import freeze_time
 
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps.night import night_of
-from deployments.policies import start_mistake
+from deployments.nights import start_mistake
 from tasks.nights import newest_start, starts
 
 BERLIN = ZoneInfo("Europe/Berlin")

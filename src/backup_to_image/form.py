@@ -191,6 +191,13 @@ class RunError(Value):
     action: str = ""
     retryable: bool = False
 
+    @classmethod
+    def of_cancelled(cls, words: str, *, at_work: bool) -> Self:
+        """What stands for an error where somebody cancelled."""
+        goes_on = "What the cloud was asked to make, it goes on making." if at_work else "The cloud was asked for nothing."
+        action = "Retry the run, or give the same order again: it adopts what is there and goes on." if at_work else ""
+        return cls(code="b2i.cancelled", message=f"{words} {goes_on}", action=action, retryable=at_work)
+
 
 class RunResult(Value):
     """What came of one run: what `b2i --prefect create` prints, and the exit code that the local door would have given."""
@@ -231,13 +238,7 @@ class RunResult(Value):
     def _of_cancelled(cls, left: Leftovers) -> Self:
         """Nobody waits any more and the cloud works on: as after a deadline, the same order resumes."""
         at_work = bool(left.made or left.unread)
-        error = RunError(
-            code="b2i.cancelled",
-            message="The run was cancelled. "
-            + ("What the cloud was asked to make, it goes on making." if at_work else "The cloud was asked for nothing."),
-            action="Retry the run, or give the same order again: it adopts what is there and goes on." if at_work else "",
-            retryable=at_work,
-        )
+        error = RunError.of_cancelled("The run was cancelled.", at_work=at_work)
         outcome: Outcome = "still_running" if at_work else "failed"
         return cls(exit_code=4 if at_work else 1, outcome=outcome, error=error, handle=left.handle, leftovers=left)
 
@@ -261,6 +262,12 @@ class NightResult(Value):
             return cls(exit_code=3 if came.refusals else 0, outcome="refused" if came.refusals else None, plan=came)
         error = RunError(code=came.code, message=came.message, action=came.action, retryable=came.retryable)
         return cls(exit_code=came.exit_code, outcome=_outcome(came), error=error)
+
+    @classmethod
+    def of_cancelled(cls, words: str, *, at_work: bool) -> Self:
+        """Nobody waits any more and the cloud works on: as after a deadline, the same night resumes."""
+        error = RunError.of_cancelled(words, at_work=at_work)
+        return cls(exit_code=4 if at_work else 1, outcome="still_running" if at_work else "failed", error=error)
 
 
 def _outcome(error: B2iError) -> Outcome:

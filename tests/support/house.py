@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 SPEED = 30.0
 DEPLOYMENT = "image-from-backup/on-demand"
-ENDS = {"Completed", "Failed", "Refused", "StillRunning", "PartlyDone", "Cancelled", "Crashed"}
+ENDS = {"Superseded", "Completed", "Failed", "Refused", "StillRunning", "PartlyDone", "Cancelled", "Crashed"}
 
 
 class Site:
@@ -164,8 +164,8 @@ class House(Site):
         )
         return done.returncode, json.loads(done.stdout), done.stderr
 
-    def setup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environ = self.environ | {"OS_CLIENT_CONFIG_FILE": str(self.files["clouds"])}
+    def setup(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        environ = self.environ | {"OS_CLIENT_CONFIG_FILE": str(self.files["clouds"])} | more
         command = [sys.executable, "-m", "deployments.setup", *arguments]
         return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
 

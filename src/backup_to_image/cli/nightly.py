@@ -65,10 +65,9 @@ def command(options: Options, policy: Path, dry_run: bool, report: Path | None) 
     """
     from backup_to_image.cli.session import connected, perform
 
-    if options.prefect:
-        raise click.UsageError("A night in Prefect is started by its deployment; leave --prefect out.")
-
     async def work(output: Output) -> int:
+        if options.prefect:
+            return await _in_prefect(_named(policy), report, options, output, dry_run=dry_run)
         from backup_to_image.night_pages import keep_night, summary
         from backup_to_image.steps.night import retirement_of, run_night, survey_for
         from backup_to_image.steps.night_plan import check_members, plan_night
@@ -96,6 +95,35 @@ def command(options: Options, policy: Path, dry_run: bool, report: Path | None) 
             return told.exit_code
 
     return perform(options, work, blank=BLANK)
+
+
+def _named(policy: Path) -> str:
+    """The policy's name: as the file says it, or the argument itself where the file lies on the worker alone."""
+    from backup_to_image.steps.policy_file import read_policy
+
+    return read_policy(policy).policy.name if policy.is_file() else policy.stem
+
+
+async def _in_prefect(name: str, file: Path | None, options: Options, output: Output, *, dry_run: bool) -> int:
+    """The same, done by the policy's deployment: the file that its worker has counts."""
+    from backup_to_image.cli.submit import show_error, submit_night
+    from backup_to_image.night_pages import write_night
+
+    if options.cloud or options.region or options.config:
+        output.note("--cloud, --region and --config do not count with --prefect: the block and the worker's files do")
+    output.blank["policy"] = name
+    block = options.block if options.block != Options.block else None
+    result = await submit_night(name, block=block, dry_run=dry_run, tell=output.say)
+    if result.plan:
+        _show_plan(result.plan, output)
+    if result.report:
+        page = write_night(result.report, file, tell=output.note) if file else None
+        output.result(night_json(result.report) | {"report": str(page) if page else None})
+        _show_report(result.report, page, output)
+    if result.error:
+        output.result({"outcome": result.outcome, "error": result.error.model_dump()})
+        show_error(result.error, output)
+    return result.exit_code
 
 
 def night_json(report: NightReport) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -30,15 +31,17 @@ from prefect.settings import get_current_settings
 from backup_to_image.blocks import OtcProject
 from backup_to_image.clock import Clock
 from backup_to_image.errors import B2iError, UsageError
-from backup_to_image.form import RESULT_KEY, OrderForm, RunResult
+from backup_to_image.form import NIGHT_RESULT_KEY, RESULT_KEY, NightResult, OrderForm, RunResult
 
 __all__ = [
     "DEPLOYMENT",
     "Follower",
     "detached",
     "ended_without_a_word",
+    "order_night",
     "order_run",
     "prefect_server",
+    "read_night",
     "read_result",
     "ui_link",
 ]
@@ -92,12 +95,20 @@ def ui_link(path: str) -> str:
 
 async def order_run(form: OrderForm, block: str, client: PrefectClient) -> FlowRun:
     """Order a new run of the deployment, the credentials block by reference. Raises UsageError where one of them is not there."""
-    try:
-        deployment = await client.read_deployment_by_name(DEPLOYMENT)
-    except ObjectNotFound:
-        raise UsageError(
-            f"There is no deployment {DEPLOYMENT} on the Prefect server.", action="`python -m deployments.setup` makes it."
-        ) from None
+    parameters = {"order": form.model_dump(mode="json"), "project": await _by_reference(block, client)}
+    return await _run(DEPLOYMENT, parameters, client, missing="`python -m deployments.setup` makes it.")
+
+
+async def order_night(policy: str, block: str | None, client: PrefectClient, *, dry_run: bool) -> FlowRun:
+    """Order a night of the policy's deployment, with its own block or another one. Raises UsageError where it is not there."""
+    parameters: dict[str, Any] = {"dry_run": dry_run}
+    if block:
+        parameters["project"] = await _by_reference(block, client)
+    missing = "`python -m deployments.setup` makes one for each policy in the worker's directory (`directories.policies`)."
+    return await _run(f"nightly/{policy}", parameters, client, missing=missing)
+
+
+async def _by_reference(block: str, client: PrefectClient) -> dict[str, Any]:
     try:
         document = await client.read_block_document_by_name(block, OtcProject.get_block_type_slug(), include_secrets=False)
     except ObjectNotFound:
@@ -105,27 +116,39 @@ async def order_run(form: OrderForm, block: str, client: PrefectClient) -> FlowR
             f"There is no credentials block {block!r} on the Prefect server.",
             action=f"`python -m deployments.setup` makes the default one; others: {ui_link('blocks/catalog')}.",
         ) from None
+    return {"$ref": {"block_document_id": str(document.id)}}
+
+
+async def _run(name: str, parameters: dict[str, Any], client: PrefectClient, *, missing: str) -> FlowRun:
+    try:
+        deployment = await client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        raise UsageError(f"There is no deployment {name} on the Prefect server.", action=missing) from None
     return await client.create_flow_run_from_deployment(
-        deployment.id,
-        parameters={
-            "order": form.model_dump(mode="json"),
-            "project": {"$ref": {"block_document_id": str(document.id)}},
-        },
-        tags=["ordered-by-b2i"],
-        idempotency_key=str(uuid4()),
+        deployment.id, parameters=parameters, tags=["ordered-by-b2i"], idempotency_key=str(uuid4())
     )
 
 
 async def read_result(run_id: UUID, client: PrefectClient) -> RunResult | None:
     """What the run says came of it; None where it ended without a word (killed, cancelled, parameters refused)."""
+    found = await _left(run_id, RESULT_KEY, client)
+    return RunResult.model_validate_json(found) if found else None
+
+
+async def read_night(run_id: UUID, client: PrefectClient) -> NightResult | None:
+    """The same of a night."""
+    found = await _left(run_id, NIGHT_RESULT_KEY, client)
+    return NightResult.model_validate_json(found) if found else None
+
+
+async def _left(run_id: UUID, key: str, client: PrefectClient) -> str | None:
+    """What the run left for programs under that key, the newest of it."""
     found = await client.read_artifacts(
-        artifact_filter=ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[RESULT_KEY])
-        ),
+        artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[key])),
         sort=ArtifactSort.CREATED_DESC,
         limit=1,
     )
-    return RunResult.model_validate_json(str(found[0].data)) if found else None
+    return str(found[0].data) if found else None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""`b2i --prefect create`: the same order, done by the deployment at PREFECT_API_URL, followed from here.
+"""`b2i --prefect create` and `nightly`: the same order, done by a deployment at PREFECT_API_URL, followed from here.
 
 It prints the same JSON and gives the same exit code as the local door. Nothing is decided here: the worker's files say whom an
 image may be shared with and what a launch order's name means.
@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from backup_to_image.clock import Clock, SystemClock
 from backup_to_image.errors import UsageError
-from backup_to_image.form import OrderForm, RunResult
+from backup_to_image.form import NightResult, OrderForm, RunError, RunResult
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
     from backup_to_image.cli.options import Options
     from backup_to_image.cli.output import Output
     from backup_to_image.model import ImageOrder
 
-__all__ = ["submit", "submit_create"]
+__all__ = ["show_error", "submit", "submit_create", "submit_night"]
 
 
 async def submit(form: OrderForm, *, block: str, tell: Callable[[str], None], clock: Clock | None = None) -> RunResult:
@@ -28,22 +32,43 @@ async def submit(form: OrderForm, *, block: str, tell: Callable[[str], None], cl
     Raises UsageError where PREFECT_API_URL is not set, the server is not reached, or setup has not been run. When it is
     cancelled, the run goes on and `tell` is told where.
     """
+    _need_prefect()
+    from backup_to_image.cli import prefect_door as door
+
+    async with door.prefect_server() as client:
+        run = await door.order_run(form, block, client)
+        ended = await _follow(run, client, tell, clock)
+        return await door.read_result(run.id, client) or RunResult.of(door.ended_without_a_word(ended))
+
+
+async def submit_night(policy: str, *, block: str | None, dry_run: bool, tell: Callable[[str], None]) -> NightResult:
+    """Order a night of the policy's deployment, follow it, return what came of it. Raises as `submit` does."""
+    _need_prefect()
+    from backup_to_image.cli import prefect_door as door
+
+    async with door.prefect_server() as client:
+        run = await door.order_night(policy, block, client, dry_run=dry_run)
+        ended = await _follow(run, client, tell, None)
+        return await door.read_night(run.id, client) or NightResult.of(door.ended_without_a_word(ended))
+
+
+async def _follow(run: FlowRun, client: PrefectClient, tell: Callable[[str], None], clock: Clock | None) -> FlowRun:
+    from backup_to_image.cli import prefect_door as door
+
+    tell(f"ordered run {run.name}: {door.ui_link(f'runs/flow-run/{run.id}')}")
     try:
-        from backup_to_image.cli import prefect_door as door
-    except ImportError:
+        return await door.Follower(client, clock or SystemClock(), tell).follow(run)
+    except asyncio.CancelledError:
+        tell(door.detached(run))
+        raise
+
+
+def _need_prefect() -> None:
+    if find_spec("prefect") is None:
         raise UsageError(
             "Prefect is not installed, so --prefect cannot be used here.",
             action="Install backup-to-image[prefect]; or leave out --prefect: b2i does the work itself.",
-        ) from None
-    async with door.prefect_server() as client:
-        run = await door.order_run(form, block, client)
-        tell(f"ordered run {run.name}: {door.ui_link(f'runs/flow-run/{run.id}')}")
-        try:
-            ended = await door.Follower(client, clock or SystemClock(), tell).follow(run)
-            return await door.read_result(run.id, client) or RunResult.of(door.ended_without_a_word(ended))
-        except asyncio.CancelledError:
-            tell(door.detached(run))
-            raise
+        )
 
 
 async def submit_create(
@@ -92,8 +117,6 @@ def _as_json(result: RunResult, keys: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(result: RunResult, output: Output) -> None:
-    from rich.markup import escape
-
     from backup_to_image.cli.output import show_delivery
 
     if result.report and not result.delivery:
@@ -102,8 +125,15 @@ def _show(result: RunResult, output: Output) -> None:
         show_delivery(output, result.delivery)
     elif result.outcome is None:
         output.show("Nothing speaks against it. Nothing was made.")
-    if result.error and not output.as_json:
-        for line in result.error.message.splitlines():
+    show_error(result.error, output)
+
+
+def show_error(error: RunError | None, output: Output) -> None:
+    """An error of a run in Prefect, for people."""
+    from rich.markup import escape
+
+    if error and not output.as_json:
+        for line in error.message.splitlines():
             output.err.print(f"[red]{escape(line)}[/]")
-        if result.error.action:
-            output.err.print(f"[bold]What to do:[/] {escape(result.error.action)}")
+        if error.action:
+            output.err.print(f"[bold]What to do:[/] {escape(error.action)}")

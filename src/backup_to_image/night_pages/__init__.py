@@ -4,7 +4,7 @@ Pure: a report or a plan in, text out. Times are told in the zone that is given,
 """
 
 from backup_to_image.night_pages.html import night_html
-from backup_to_image.night_pages.kept import keep_night
+from backup_to_image.night_pages.kept import keep_night, write_night
 from backup_to_image.night_pages.markdown import night_markdown, plan_markdown
 from backup_to_image.night_pages.plan import PlanRow, plan_rows, plan_sentence, quota_line
 from backup_to_image.night_pages.timeline import timeline_svg
@@ -21,4 +21,5 @@ __all__ = [
     "quota_line",
     "summary",
     "timeline_svg",
+    "write_night",
 ]

@@ -41,6 +41,12 @@ class Budget:
         self._told_until: datetime | None = None
         self._waiting_since = long_ago
 
+    def share(self, of: int) -> None:
+        """Send only as much as one of so many who share the project's limits."""
+        self._most /= of
+        self._rate = min(self._rate, self._most)
+        self._burst = max(1, self._burst // of)
+
     @property
     def rate(self) -> float:
         """Requests per second, at present."""

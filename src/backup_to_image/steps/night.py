@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from backup_to_image.errors import B2iError, JobFailed, PartlyDone, Refused, StillRunning
@@ -26,12 +27,13 @@ from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
 from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night
 from backup_to_image.steps.retire import Retired, Retirement
+from backup_to_image.steps.shards import Share, keep_part
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import Look
 from backup_to_image.steps.verify import choose_sample, last_turns, verify_image
 from backup_to_image.steps.window import NoPlace, Turn, Window
 
-__all__ = ["MakeImage", "VerifyImage", "night_of", "retirement_of", "run_night", "survey_for"]
+__all__ = ["MakeImage", "VerifyImage", "night_of", "outcome_of", "retirement_of", "run_night", "survey_for"]
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +79,19 @@ async def run_night(
     night: date | None = None,
     detail: Callable[[str], None] | None = None,
     stopped: Callable[[NightReport], None] | None = None,
+    share: Share | None = None,
 ) -> NightReport:
     """Give every server of the policy its image, many at a time; the report names each server and what came of it.
 
     Run it again at any time: what is there is adopted, and only what is missing is made; the same night keeps its deadline. Stop
     it at any time: what the cloud was asked for is found by the next run, and `stopped` hears how far it came. `detail` takes the
-    lines of single servers. `drill` launches what is verified, where the policy verifies a sample. Raises Refused where something
-    speaks against the whole night, before anything is made; JournalError.
+    lines of single servers. `drill` launches what is verified, where the policy verifies a sample. `share`: only this shard of
+    the night, whose report is a part. Raises Refused where something speaks against the whole night, before anything is made;
+    JournalError.
     """
     night = night or night_of(ctx.clock.now(), policy)
+    if share:
+        policy = share.narrowed(policy, ctx.clock.now())
     began, requests = ctx.clock.now(), ctx.cloud.requests
     survey, retirement = survey_for(policy, ctx), retirement_of(policy, ctx)
     first = await began_before(policy.name, night, ctx)
@@ -93,7 +99,12 @@ async def run_night(
     go_or_refuse(plan)
     for note in plan.notes:
         ctx.tell(f"warning: {note}")
-    async with night_kept(policy, night, ctx) as kept:
+    if share:
+        plan = share.part_of(plan)
+    keep = partial(keep_part, share=share) if share else keep_report
+    async with (
+        nullcontext(KeptNight(began_at=began, deadline=share.deadline)) if share else night_kept(policy, night, ctx) as kept
+    ):
         shift = _Shift(policy, plan, ctx, survey, retirement, make, kept, detail)
         if policy.verify != "none" and drill:
             await shift.verify_with(verify, drill, policy.verify, night)
@@ -103,7 +114,7 @@ async def run_night(
                 policy=policy.name,
                 night=night.isoformat(),
                 project_id=ctx.project_id,
-                outcome=_outcome(servers, policy),
+                outcome=outcome_of(servers, policy),
                 began_at=began,
                 ended_at=ctx.clock.now(),
                 deadline=kept.deadline,
@@ -117,16 +128,16 @@ async def run_night(
 
         try:
             servers = await shift.work()
-            if retirement and _outcome(servers, policy) != "failed":
+            if retirement and outcome_of(servers, policy) != "failed":
                 await shift.retire_the_rest(retirement)
         except asyncio.CancelledError:
             report = report_on(await shift.so_far())
             if stopped:
                 stopped(report)
-            await keep_report(report, ctx)
+            await keep(report, ctx=ctx)
             raise
         report = report_on(servers)
-        await keep_report(report, ctx)
+        await keep(report, ctx=ctx)
     return report
 
 
@@ -478,7 +489,8 @@ def _code(error: B2iError) -> str:
     return error.code
 
 
-def _outcome(servers: tuple[ServerNight, ...], policy: Policy) -> NightOutcome:
+def outcome_of(servers: tuple[ServerNight, ...], policy: Policy) -> NightOutcome:
+    """A night in a word, by the policy's own measure."""
     counted = Counter(one.outcome for one in servers)
     bad = sum(one.bad for one in servers)
     there = counted["made"] + counted["adopted"] + counted["partly"]

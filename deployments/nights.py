@@ -17,6 +17,7 @@ from backup_to_image.form import files_in
 from backup_to_image.model.policy import Policy
 from backup_to_image.settings import Settings
 from backup_to_image.steps.policy_file import read_policy
+from backup_to_image.steps.shards import check_shareable
 
 __all__ = ["Nights", "block_of", "nights_of", "start_mistake"]
 
@@ -36,8 +37,8 @@ class Nights:
     """Why, by file name."""
 
 
-async def nights_of(settings: Settings, template: dict[str, Any]) -> Nights:
-    """Read every policy. One that is wrong keeps no other from being deployed."""
+async def nights_of(settings: Settings, night: dict[str, Any], shard: dict[str, Any]) -> Nights:
+    """Read every policy, and fill in what prefect.yaml has for nights. One that is wrong keeps no other from being deployed."""
     found, names = Nights(), dict[str, str]()
     folder = settings.directory("policies")
     for path in files_in(folder) if folder else ():
@@ -46,14 +47,17 @@ async def nights_of(settings: Settings, template: dict[str, Any]) -> Nights:
         except UsageError as error:
             found.refused[path.name] = "; ".join(error.problems)
             continue
-        mistake = await start_mistake(policy, now=datetime.now(UTC))
+        mistake = await start_mistake(policy, now=datetime.now(UTC)) or _share_mistake(policy)
         if policy.name in names:
             mistake = f"name: {policy.name!r} is the name of {names[policy.name]} already"
         if mistake:
             found.refused[path.name] = mistake
             continue
         names[policy.name] = path.name
-        found.declared.append(_declared(path, policy, template))
+        schedules = [{"slug": "night", "cron": policy.schedule, "timezone": policy.timezone}] if policy.schedule else []
+        found.declared.append(_declared(path, policy, night) | {"schedules": schedules})
+        if policy.limits.shards > 1:
+            found.declared.append(_declared(path, policy, shard))
     return found
 
 
@@ -62,6 +66,15 @@ def block_of(policy: Policy) -> str:
     if policy.cloud is None:
         return DEFAULT_BLOCK
     return "".join(char if char.isalnum() and char.isascii() else "-" for char in policy.cloud.lower())
+
+
+def _share_mistake(policy: Policy) -> str:
+    try:
+        if policy.limits.shards > 1:
+            check_shareable(policy)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 async def start_mistake(policy: Policy, *, now: datetime) -> str:
@@ -88,13 +101,11 @@ async def start_mistake(policy: Policy, *, now: datetime) -> str:
 
 
 def _declared(path: Path, policy: Policy, template: dict[str, Any]) -> dict[str, Any]:
-    schedules = [{"slug": "night", "cron": policy.schedule, "timezone": policy.timezone}] if policy.schedule else []
     return {
         **template,
         "name": policy.name,
         "description": template["description"].replace("{policy}", policy.name).replace("{file}", path.name),
         "parameters": {"policy": path.name},
-        "schedules": schedules,
         "block": block_of(policy),
         "cloud": policy.cloud,
     }
