@@ -5,6 +5,7 @@ Only this module of the command line imports Prefect, and only `--prefect` and t
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from backup_to_image.blocks import OtcProject
-from backup_to_image.clock import Clock
+from backup_to_image.clock import Clock, SystemClock
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.form import NIGHT_RESULT_KEY, RESULT_KEY, NightResult, OrderForm, RunResult
 
@@ -38,6 +39,7 @@ __all__ = [
     "Follower",
     "detached",
     "ended_without_a_word",
+    "follow",
     "order_night",
     "order_run",
     "prefect_server",
@@ -149,6 +151,16 @@ async def _left(run_id: UUID, key: str, client: PrefectClient) -> str | None:
         limit=1,
     )
     return str(found[0].data) if found else None
+
+
+async def follow(run: FlowRun, client: PrefectClient, tell: Callable[[str], None], clock: Clock | None = None) -> FlowRun:
+    """Tell where the run is, and follow it to its end. When it is cancelled, the run goes on, and that is told."""
+    tell(f"ordered run {run.name}: {ui_link(f'runs/flow-run/{run.id}')}")
+    try:
+        return await Follower(client, clock or SystemClock(), tell).follow(run)
+    except asyncio.CancelledError:
+        tell(detached(run))
+        raise
 
 
 @dataclass

@@ -6,19 +6,15 @@ image may be shared with and what a launch order's name means.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from backup_to_image.clock import Clock, SystemClock
+from backup_to_image.clock import Clock
 from backup_to_image.errors import UsageError
 from backup_to_image.form import NightResult, OrderForm, RunError, RunResult
 
 if TYPE_CHECKING:
-    from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun
-
     from backup_to_image.cli.options import Options
     from backup_to_image.cli.output import Output
     from backup_to_image.model import ImageOrder
@@ -37,7 +33,7 @@ async def submit(form: OrderForm, *, block: str, tell: Callable[[str], None], cl
 
     async with door.prefect_server() as client:
         run = await door.order_run(form, block, client)
-        ended = await _follow(run, client, tell, clock)
+        ended = await door.follow(run, client, tell, clock)
         return await door.read_result(run.id, client) or RunResult.of(door.ended_without_a_word(ended))
 
 
@@ -48,19 +44,8 @@ async def submit_night(policy: str, *, block: str | None, dry_run: bool, tell: C
 
     async with door.prefect_server() as client:
         run = await door.order_night(policy, block, client, dry_run=dry_run)
-        ended = await _follow(run, client, tell, None)
+        ended = await door.follow(run, client, tell)
         return await door.read_night(run.id, client) or NightResult.of(door.ended_without_a_word(ended))
-
-
-async def _follow(run: FlowRun, client: PrefectClient, tell: Callable[[str], None], clock: Clock | None) -> FlowRun:
-    from backup_to_image.cli import prefect_door as door
-
-    tell(f"ordered run {run.name}: {door.ui_link(f'runs/flow-run/{run.id}')}")
-    try:
-        return await door.Follower(client, clock or SystemClock(), tell).follow(run)
-    except asyncio.CancelledError:
-        tell(door.detached(run))
-        raise
 
 
 def _need_prefect() -> None:
