@@ -9,6 +9,7 @@ memory is missed. A run in which the machine was more than 70 % busy is void.
     python -m benchmarks.night                         1,000 servers, everything: about 45 minutes
     python -m benchmarks.night --short                 two minutes: 100 servers, quicker images
     python -m benchmarks.night --servers 5000 --only b2i
+    python -m benchmarks.night --add-ons               what sharing, backups, drills and retention cost on top
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
@@ -49,6 +51,18 @@ WAYS = {
     "threads": "a thread for each server",
     "runs": "a flow run for each server",
 }
+DRILL = {
+    "name": "drill",
+    "network": {"vpc": "drill", "subnet": "drill", "security_groups": ["drill"]},
+    "probes": [{"console": "login:"}],
+}
+ADD_ONS: dict[str, dict[str, Any]] = {
+    "nothing more": {},
+    "shared with one project": {"share_with": ["friend"]},
+    "a backup made first": {"backup": {"make_one": "always"}},
+    "every image verified by a drill": {"verify": {"sample": 1000, "at_once": 20, "launch": "drill.yaml"}},
+}
+RETAINED = {"backup": {"make_one": "always"}, "retention": {"apply": True, "keep_newest": 1, "max_deletions": "100%"}}
 RIVALS = ("script", "threads", "runs")
 
 
@@ -118,7 +132,10 @@ class Desk:
         self.folder, self.fleet = folder, fleet
         policy = {"name": "fleet", "servers": {"names": ["*"]}, "limits": {"images_at_once": AT_ONCE}}
         (folder / "fleet.yaml").write_text(yaml.safe_dump(policy))
-        (folder / "b2i.yaml").write_text(yaml.safe_dump({"journal": "journal", "directories": {"policies": "."}}))
+        friend = fleet.account.told["recipient"]["project_id"]
+        settings = {"journal": "journal", "directories": {"policies": "."}, "projects": {"friend": friend}}
+        (folder / "b2i.yaml").write_text(yaml.safe_dump(settings))
+        (folder / "drill.yaml").write_text(yaml.safe_dump(DRILL))
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "B2I_", "PREFECT_"))}
         self.environ = kept | fleet.account.environ | {"HOME": str(folder), "B2I_CONFIG": str(folder / "b2i.yaml")}
 
@@ -128,7 +145,10 @@ class Desk:
                 command, cwd=self.folder, env=dict(environ or self.environ), stdin=subprocess.DEVNULL, stdout=out, stderr=log
             )
 
-    def nightly(self) -> subprocess.Popen[bytes]:
+    def nightly(self, **keys: Any) -> subprocess.Popen[bytes]:
+        """A night of the policy, with these keys changed."""
+        policy = yaml.safe_load((self.folder / "fleet.yaml").read_text()) | keys
+        (self.folder / "fleet.yaml").write_text(yaml.safe_dump(policy))
         return self.start(str(BIN / "b2i"), "nightly", "fleet.yaml", "--json")
 
 
@@ -256,6 +276,31 @@ def one_night(way: str, servers: int, folder: Path, speed: float) -> Night:
         return by_rival(way, fleet, place)
 
 
+def add_ons(servers: int, folder: Path, speed: float) -> str:
+    """Requests for each image with each of what a policy may ask for on top. Counts, so any machine will do."""
+    lines = ["| a night with | requests per image |", "|---|---|"]
+    for number, (name, keys) in enumerate(ADD_ONS.items()):
+        with region(servers, folder / f"add-on-{number}", speed) as fleet:
+            desk = Desk(folder / f"add-on-{number}" / "desk", fleet)
+            lines.append(f"| {name} | {_requests_of(desk, **keys) / servers:.1f} |")
+    with region(servers, folder / "retained", speed) as fleet:
+        desk = Desk(folder / "retained" / "desk", fleet)
+        _requests_of(desk, **RETAINED, timezone="UTC")
+        # Where it is another day already, or still, the same policy has another night.
+        elsewhere = "Pacific/Kiritimati" if datetime.now(UTC).hour >= 10 else "Etc/GMT+12"
+        again = _requests_of(desk, timezone=elsewhere) / servers
+        lines.append(f"| a backup made first, and last night's image and backup gone | {again:.1f} |")
+    return "\n".join(lines)
+
+
+def _requests_of(desk: Desk, **keys: Any) -> int:
+    before = len(desk.fleet.requests())
+    code = desk.nightly(**keys).wait()
+    if code:
+        raise SystemExit(f"the night ended with {code}; see {desk.folder}/night.log")
+    return sum(bool(one["operationId"]) for one in desk.fleet.requests()[before:])
+
+
 def table(nights: list[Night]) -> str:
     lines = [
         "| night | servers | wall, times the bound | requests per image | CPU per image: night, cloud, server | peak | busy |",
@@ -298,6 +343,7 @@ def main() -> int:
     words.add_argument("--rival-servers", type=int, default=200, help="the smaller fleet, of what others would write and ours")
     words.add_argument("--only", choices=WAYS, action="append", help="this way alone; may be repeated")
     words.add_argument("--short", action="store_true", help="a hundred servers, images of four seconds")
+    words.add_argument("--add-ons", action="store_true", help="only what is asked for on top, in requests")
     words.add_argument("--json", type=Path, metavar="FILE")
     words.add_argument("--picture", type=Path, metavar="FILE")
     words.add_argument("--strict", action="store_true", help="end with 1 where a target is missed")
@@ -307,6 +353,9 @@ def main() -> int:
     rivals = min(servers, 60 if given.short else given.rival_servers)
     ways = given.only or (["b2i", "flow", "killed"] if given.short else list(WAYS))
     folder = given.keep or Path(tempfile.mkdtemp(prefix="night-"))
+    if given.add_ons:
+        print(add_ons(40, folder, 40.0))
+        return 0
     print(f"{AT_ONCE} image tasks at a time, {OLDER} older images, an image takes {120 / speed:.0f} s", file=sys.stderr)
     beside = bool(set(ways) & set(RIVALS))
     nights: list[Night] = []

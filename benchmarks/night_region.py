@@ -109,7 +109,10 @@ def _company(servers: int) -> dict[str, Any]:
     company = {
         "name": "eu-de_fleet",
         "quota": quota,
-        "networks": [{"vpc": "vpc", "cidr": "127.60.0.0/16", "subnets": {"net": "127.60.0.0/17"}, "security_groups": ["sg"]}],
+        "networks": [
+            {"vpc": "vpc", "cidr": "127.60.0.0/16", "subnets": {"net": "127.60.0.0/17"}, "security_groups": ["sg"]},
+            {"vpc": "drill", "cidr": "127.61.0.0/16", "subnets": {"drill": "127.61.0.0/17"}, "security_groups": ["drill"]},
+        ],
         "vaults": [{"name": "vault", "size": 10_000_000, "servers": ["*"], "nightly": 1}],
         "servers": fleet,
         "older_images": OLDER,
