@@ -449,6 +449,11 @@ def test_a_mark_that_is_none_of_ours_and_a_server_that_is_held_are_told_and_kept
     assert region.writes == []
 
 
+def drill_order(region: Region) -> LaunchOrder:
+    """Into a network for drills alone: a copy has its source's identity."""
+    return launch_order(region, network={"vpc": "drill-vpc", "subnet": "drill-net", "security_groups": ["drill-sg"]})
+
+
 def drill(region: Region, image: str, order: LaunchOrder) -> str:
     """A real drill, as nights launch them."""
 
@@ -460,7 +465,7 @@ def drill(region: Region, image: str, order: LaunchOrder) -> str:
 
 
 def test_a_drill_that_an_open_order_is_at_is_left_alone(region: Region, backup: str) -> None:
-    image, order = region.make_image_by_hand(backup)["id"], launch_order(region)
+    image, order = region.make_image_by_hand(backup)["id"], drill_order(region)
     mark = drill(region, image, order)
     assert actions(sweep(region)) == {mark: "marked"}
     open_order(region, OrderedLaunch(image_id=image, order=order, mode="drill"), timedelta(hours=2))
@@ -472,7 +477,7 @@ def test_a_drill_that_an_open_order_is_at_is_left_alone(region: Region, backup: 
 
 def test_a_drill_that_a_live_run_is_at_is_left_alone(region: Region, backup: str) -> None:
     image = region.make_image_by_hand(backup)["id"]
-    mark = drill(region, image, launch_order(region))
+    mark = drill(region, image, drill_order(region))
     seen_for(region)
     with somebody_has(region, "launch", mark):
         assert actions(sweep(region, "--apply")) == {mark: "kept"}
