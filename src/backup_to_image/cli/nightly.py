@@ -45,6 +45,7 @@ Run the same command again at any time in the same night: it adopts what is ther
 """
 
 _COLOURS = {"made": "green", "adopted": "green", "skipped": "dim", "partly": "yellow", "late": "yellow", "failed": "red"}
+_SHOWN_WHOLE = 50
 _ACTIONS = {"make": "green", "adopt": "green", "back_up": "green", "skip": "dim", "refuse": "red"}
 
 
@@ -203,21 +204,29 @@ def _show_plan(plan: NightPlan, output: Output) -> int:
 
 
 def _show_report(report: NightReport, page: Path | None, output: Output) -> None:
+    """The night for people: a large fleet's servers only where somebody should look; ids are in the JSON."""
     from rich.markup import escape
     from rich.table import Table
 
     from backup_to_image.night_pages import summary
 
+    shown = [one for one in report.servers if one.bad or one.doubtful or one.outcome == "skipped"]
+    if len(report.servers) <= _SHOWN_WHOLE:
+        shown = list(report.servers)
     table = Table(title=f"Night of {report.night}, {report.policy}", title_justify="left", show_edge=False, pad_edge=False)
-    for column in ("server", "outcome", "image", "what was found, and what to do"):
+    for column in ("server", "outcome", "image, or why not and what to do"):
         table.add_column(column, overflow="fold")
-    for one in sorted(report.servers, key=lambda one: not one.bad):
-        words = escape(" ".join(part for part in (one.code, one.reason) if part)) if one.outcome != "made" else ""
-        words += f"\n→ {escape(one.action)}" if one.action else ""
-        words += f"\ndoubtful: {escape(one.doubtful)}" if one.doubtful else ""
-        image = f"{escape(one.image_name or '')} {one.image_id or ''}".strip()
-        table.add_row(escape(one.server_name), f"[{_COLOURS[one.outcome]}]{one.outcome}[/]", image, words)
-    output.show(table)
+    for one in sorted(shown, key=lambda one: not one.bad):
+        words = [escape(one.image_name)] if one.image_name else []
+        if one.bad or one.outcome == "skipped":
+            words.append(escape(one.reason if one.code in one.reason else f"{one.code}: {one.reason}"))
+        words += [f"doubtful: {escape(one.doubtful)}"] if one.doubtful else []
+        words += [f"→ {escape(one.action)}"] if one.action else []
+        table.add_row(escape(one.server_name), f"[{_COLOURS[one.outcome]}]{one.outcome}[/]", "\n".join(words))
+    if shown:
+        output.show(table)
+    if len(shown) < len(report.servers):
+        output.show(f"{len(report.servers) - len(shown)} servers whose night went well are not shown.")
     output.show(escape(summary(report)))
     for note in report.notes:
         output.note(note)
