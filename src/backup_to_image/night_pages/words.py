@@ -193,12 +193,17 @@ def _need(number: int) -> str:
     return f"{_servers(number)} {'needs' if number == 1 else 'need'} somebody"
 
 
+def _cause(one: ServerNight) -> str:
+    """The code and the cloud's words for it; what was being done to which id goes without saying beside the server's name."""
+    _, code, words = one.reason.partition(one.code) if one.code else ("", "", "")
+    return code + words if code and words else " ".join(filter(None, (one.code, one.reason)))
+
+
 def _named(servers: tuple[ServerNight, ...]) -> str:
     """The first few by name, each with its code, or why; how many more. One alone is told in full."""
     words: list[str] = []
     for one in servers[:_MOST_NAMED]:
-        told = (one.code, one.reason) if len(servers) == 1 and one.code not in one.reason else (one.reason,)
-        why = short(" ".join(filter(None, told)), _LONGEST_REASON) if len(servers) == 1 or not one.code else plain(one.code)
+        why = short(_cause(one), _LONGEST_REASON) if len(servers) == 1 or not one.code else plain(one.code)
         words.append(": ".join(filter(None, (short(one.server_name or one.server_id, 64), why))))
     more = len(servers) - _MOST_NAMED
     return ", ".join(words) + (f" and {more:,} more" if more > 0 else "")
