@@ -19,8 +19,9 @@ from backup_to_image.settings import Settings
 from backup_to_image.steps.policy_file import read_policy
 from backup_to_image.steps.shards import check_shareable
 
-__all__ = ["Nights", "block_of", "nights_of", "start_mistake"]
+__all__ = ["NIGHT_SLUG", "Nights", "block_of", "nights_of", "start_mistake"]
 
+NIGHT_SLUG = "night"
 _RISKY_HOURS = range(1, 4)
 """Local hours in which most of the world switches its clocks: a start in them comes twice, never, or at another hour."""
 _LOOK_AHEAD = timedelta(days=800)
@@ -54,7 +55,7 @@ async def nights_of(settings: Settings, night: dict[str, Any], shard: dict[str, 
             found.refused[path.name] = mistake
             continue
         names[policy.name] = path.name
-        schedules = [{"slug": "night", "cron": policy.schedule, "timezone": policy.timezone}] if policy.schedule else []
+        schedules = [{"slug": NIGHT_SLUG, "cron": policy.schedule, "timezone": policy.timezone}] if policy.schedule else []
         found.declared.append(_declared(path, policy, night) | {"schedules": schedules})
         if policy.limits.shards > 1:
             found.declared.append(_declared(path, policy, shard))

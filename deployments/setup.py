@@ -39,7 +39,7 @@ from backup_to_image.cli.prefect_door import prefect_server, ui_link
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.otc.cloud_files import find_clouds
 from backup_to_image.settings import read_settings
-from deployments.nights import nights_of
+from deployments.nights import NIGHT_SLUG, nights_of
 
 __all__ = ["Item", "main", "set_up"]
 
@@ -168,6 +168,11 @@ class _Setup:
             switch = f"off; on: `prefect deployment schedule resume {name} {found.id}`" if found and not found.active else "on"
             note = f"{wanted.cron} {wanted.timezone}, {switch if found else 'off'}"
             items.append(Item("schedule", f"{name} {slug}", change, note, f"deployments/deployment/{ident}"))
+        declared_slugs = {str(told["slug"]) for told in declared.get("schedules") or ()}
+        for slug, one in there.items():
+            if slug == NIGHT_SLUG and slug not in declared_slugs:  # those without a slug of ours are people's own
+                note = f"the policy has no schedule any more; delete it: `prefect deployment schedule delete {name} {one.id}`"
+                items.append(Item("schedule", f"{name} {slug}", "gone", note, f"deployments/deployment/{ident}"))
         return items
 
     async def deployed_nights(self) -> list[DeploymentResponse]:

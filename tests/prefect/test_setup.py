@@ -253,6 +253,18 @@ async def test_a_policy_whose_file_is_gone_keeps_its_deployment_and_is_told(
         await client.delete_deployment(deployment.id)
 
 
+async def test_a_policy_that_has_no_schedule_any_more_is_told_with_the_command_that_deletes_the_old_one(
+    server: str, credentials: dict[str, Any], policies: Path
+) -> None:
+    await set_up()
+    write(policies, "nightly-shop")
+    told = {item.name: item for item in await set_up()}
+    async with get_client() as client:
+        (schedule,) = (await client.read_deployment_by_name("nightly/nightly-shop")).schedules
+    assert told["nightly/nightly-shop night"].change == "gone"
+    assert f"prefect deployment schedule delete nightly/nightly-shop {schedule.id}" in told["nightly/nightly-shop night"].note
+
+
 async def test_a_policy_that_cannot_be_deployed_is_refused_with_the_reason_and_keeps_no_other_back(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
