@@ -83,6 +83,17 @@ def test_the_same_night_again_adopts_everything_and_makes_nothing(region: Region
     ended = night(region)
     assert (ended.code, ended.told["outcome"], len(ended.told["adopted"])) == (0, "adopted", 17)
     assert region.writes == []
+    assert region.sent("getImsJob") == [], "the journal knows that it said SUCCESS"
+    assert len(region.asked) < 17 * 3
+
+
+def test_what_is_there_waits_for_no_place_and_holds_none_up(region: Region) -> None:
+    """Four images are there; of the others one is made at a time, and what is there is adopted meanwhile."""
+    night(region, servers={"names": ["shop-web-0?"]})
+    lines: list[str] = []
+    region.answered.append(lambda asked: lines.append(asked.body["backup_id"]) if asked.operation == "createWholeImage" else None)
+    ended = night(region, limits={"images_at_once": 1})
+    assert (ended.code, len(ended.told["adopted"]), len(lines)) == (0, 4, 13)
 
 
 def test_a_night_that_was_killed_is_gone_on_with_and_nothing_is_asked_for_twice(region: Region) -> None:

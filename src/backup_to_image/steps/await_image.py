@@ -113,7 +113,7 @@ class _Making:
         return _Seen(job=job, image=image) if job or image else None
 
     async def _job(self) -> Job | None:
-        if self.job_id is None:
+        if self.job_id is None or self.handle.seen_done:
             return None
         try:
             job = await self.ctx.cloud.images.job(self.job_id)

@@ -57,6 +57,8 @@ class ImageHandle(Value):
     dead: tuple[str, ...] = ()
     """Images of earlier attempts, which are not this one."""
     usual_seconds: tuple[float, ...] = ()
+    seen_done: bool = False
+    """Whether an earlier run saw job and image agree that it is finished: its job need not be asked once more."""
 
 
 async def start_image(
@@ -275,6 +277,7 @@ def _handle(
         doubtful=str(doubt) if doubt else None,
         dead=dead,
         usual_seconds=valid.findings.usual_seconds,
+        seen_done=active and noted is not None and noted.state == "done" and noted.image_id == image_id,
     )
 
 

@@ -240,7 +240,7 @@ class _Shift:
         return told.model_copy(update=words | {"code": "b2i.interrupted", "action": "The same command goes on."})
 
     async def _errands(self) -> list[_Errand]:
-        """First what is there or on its way, then what failed last night, then the oldest backups."""
+        """First what is on its way, then what failed last night, then the oldest backups; what is there comes beside them."""
         failed = {
             one.server_id
             for report in await last_reports(self.ctx)
@@ -255,9 +255,8 @@ class _Shift:
         ]
 
         def when(errand: _Errand) -> tuple[bool, bool, datetime, str]:
-            later = errand.member.action == "make" and not errand.under_way
             ident = errand.member.server_id
-            return later, ident not in failed, errand.backup.created_at or self.deadline, ident
+            return not errand.under_way, ident not in failed, errand.backup.created_at or self.deadline, ident
 
         return sorted(found, key=when)
 
@@ -298,7 +297,8 @@ class _Shift:
         """One server's part, from its turn to its end; whatever goes wrong stays with it."""
         member = errand.member
         async with self._room:
-            async with self.window.turn(ahead=not errand.waits_long, under_way=errand.under_way) as turn:
+            adopts = member.action == "adopt" and not errand.under_way
+            async with self.window.turn(at_once=errand.waits_long, adopts=adopts, under_way=errand.under_way) as turn:
                 try:
                     told = _delivered(member, await self._made(errand, turn))
                 except B2iError as error:

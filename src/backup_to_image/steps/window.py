@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["NoPlace", "Turn", "Window", "place_for"]
 
 _AHEAD = 8
-"""Servers that may be looked at before there is a place for them."""
+"""Servers that may be looked at before there is a place for them; and so many beside them whose images are there."""
 _CALM = timedelta(seconds=60)
 """So long after a refusal the window begins to grow again."""
 
@@ -57,22 +57,24 @@ class Window:
         self.at_work = 0
         self.clock = clock
         self._tell = tell
-        self._ahead = asyncio.Semaphore(_AHEAD)
+        self._ahead, self._aside = asyncio.Semaphore(_AHEAD), asyncio.Semaphore(_AHEAD)
         self._waiting: deque[asyncio.Event] = deque()
         self._refused: deque[asyncio.Event] = deque()
         self._refused_at: datetime | None = None
 
     @asynccontextmanager
-    async def turn(self, *, ahead: bool = True, under_way: bool = False) -> AsyncGenerator[Turn]:
+    async def turn(self, *, at_once: bool = False, adopts: bool = False, under_way: bool = False) -> AsyncGenerator[Turn]:
         """One server's part of the night, from when it may be looked at; turns begin in the order in which they are asked for.
 
-        Without `ahead` it begins at once, for what has to wait long for other reasons. `under_way`: its image is being made.
+        `at_once`: without waiting, for what has to wait long for other reasons. `adopts`: its image is there, and needs no place;
+        those have a queue of their own. `under_way`: its image is being made.
         """
-        if not ahead:
+        if at_once:
             yield Turn(self, under_way=under_way)
             return
-        await self._ahead.acquire()
-        turn = Turn(self, under_way=under_way, done_looking=self._ahead.release)
+        queue = self._aside if adopts else self._ahead
+        await queue.acquire()
+        turn = Turn(self, under_way=under_way, done_looking=queue.release)
         try:
             yield turn
         finally:
