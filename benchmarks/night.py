@@ -248,7 +248,9 @@ def prefect_server(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict
 def by_flow(fleet: Fleet, folder: Path) -> Night:
     desk = Desk(folder / "desk", fleet)
     with prefect_server(folder / "prefect") as (server, settings):
-        environ = desk.environ | settings | {"PYTHONPATH": str(ROOT)}
+        # As the deployments of nights have it: single tasks' lines are for whoever looks for trouble.
+        quieter = {"PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING"}
+        environ = desk.environ | settings | quieter | {"PYTHONPATH": str(ROOT)}
         process = desk.start(sys.executable, "-m", "benchmarks.night_by_flow", "fleet.yaml", environ=environ)
         return measured("flow", fleet, process, server=server.pid)
 

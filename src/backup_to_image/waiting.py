@@ -27,13 +27,16 @@ __all__ = [
     "States",
     "passes",
     "quiet",
+    "shortest_beat",
     "wait",
     "within",
 ]
 
 T = TypeVar("T")
 
-SHORTEST_BEAT = 2.0
+SHORTEST_BEAT, QUICK_BEAT = 2.0, 1.0
+QUICK = 60.0
+"""Seconds; an image that usually takes less is looked at every second: of twenty seconds two would be much."""
 LONGEST_BEAT = 60.0
 WORTH_A_LOOK_HALF_WAY = 240.0
 """Seconds; what fails in the middle of a shorter wait is noticed soon enough at its usual end."""
@@ -118,6 +121,11 @@ class Pace:
             if ahead:
                 beat = ahead[0]
         return beat * (1 + 0.05 * self._jitter())
+
+
+def shortest_beat(usual: Iterable[float]) -> float:
+    """How closely an image may be looked at whose like took so long before."""
+    return QUICK_BEAT if min(usual, default=QUICK) < QUICK else SHORTEST_BEAT
 
 
 def _marks(usually: float) -> Iterator[float]:

@@ -15,7 +15,7 @@ from backup_to_image.steps.findings import image_of
 from backup_to_image.steps.make import ALREADY_USED, ANOTHER_ATTEMPT, DOUBTFUL_FACT, ImageHandle, failed_job
 from backup_to_image.steps.names import DOUBTFUL_TAG, SOURCE_TAG
 from backup_to_image.steps.watcher import Place
-from backup_to_image.waiting import IMAGE, IMAGE_JOB, Pace, States, passes, wait
+from backup_to_image.waiting import IMAGE, IMAGE_JOB, Pace, States, passes, shortest_beat, wait
 
 __all__ = ["FinishedImage", "await_image"]
 
@@ -183,7 +183,7 @@ async def await_image(handle: ImageHandle, ctx: Context, *, deadline: datetime |
             states=_MAKING,
             what=f"The image {handle.name!r}",
             deadline=deadline,
-            pace=Pace(handle.usual_seconds),
+            pace=Pace(handle.usual_seconds, shortest=shortest_beat(handle.usual_seconds)),
             clock=ctx.clock,
             since=handle.since,
             handle=_ids(handle),

@@ -15,14 +15,13 @@ from datetime import datetime, timedelta
 from backup_to_image.errors import CloudError
 from backup_to_image.model import Image
 from backup_to_image.otc import Cloud
-from backup_to_image.waiting import IMAGE, passes, within
+from backup_to_image.waiting import IMAGE, QUICK_BEAT, passes, shortest_beat, within
 
 __all__ = ["Place", "Watcher"]
 
-_BEAT, _QUICK_BEAT = timedelta(seconds=3), timedelta(seconds=2)
+_BEAT, _QUICK_BEAT = timedelta(seconds=3), timedelta(seconds=QUICK_BEAT)
 """Lists are never closer than this: forty young images whose usual time nobody knows would have one read every two seconds. Where
 images usually take less than a minute, three seconds would be much of it."""
-_QUICK = 60.0
 _ONE_BY_ONE_FOR = timedelta(minutes=10)
 """How long nobody tries the list again after it was refused: rights may be given meanwhile."""
 _PATIENCE_WITH_LISTS = 3
@@ -54,7 +53,7 @@ class Watcher:
         """
         place = Place(self, self._cloud, backup_id, image_id, frozenset(ignore))
         if usual:
-            self._beat = _QUICK_BEAT if min(usual) < _QUICK else _BEAT
+            self._beat = _QUICK_BEAT if shortest_beat(usual) == QUICK_BEAT else _BEAT
         self._places.append(place)
         self._most_at_once = max(self._most_at_once, len(self._places))
         try:
