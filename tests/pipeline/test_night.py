@@ -252,6 +252,22 @@ def test_a_list_that_cannot_be_read_refuses_the_night_rather_than_guess(region: 
     assert "the list of backups cannot be read" in ended.error["message"]
 
 
+def test_an_outage_when_the_night_begins_is_waited_out(region: Region) -> None:
+    region.arm("error-503", operation=["listBackups", "listServersDetail"], times=40)
+    began = region.clock.now()
+    ended = night(region, servers={"names": ["shop-web-0?"]})
+    assert (ended.code, len(ended.told["made"])) == (0, 4)
+    assert "looking again every minute" in ended.err
+    assert 90 < (region.clock.now() - began).total_seconds() < 2400
+
+
+def test_what_may_never_be_read_is_told_at_once(region: Region) -> None:
+    region.arm("forbidden", operation=["listBackups"], times=None)
+    began = region.clock.now()
+    assert night(region).code == 3
+    assert (region.clock.now() - began).total_seconds() < 10
+
+
 def test_mistakes_of_the_policy_file_are_told_by_line_before_anything_is_asked(region: Region) -> None:
     (region.folder / "policy.yaml").write_text(
         "name: nightly\nservers: {names: [x]}\ncolour: red\nlimits: {images_at_once: 99}\n"

@@ -25,7 +25,7 @@ from backup_to_image.model.results import Phase
 from backup_to_image.steps.back_up import BackedUp, back_up
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
-from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night
+from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night_patiently
 from backup_to_image.steps.retire import Retired, Retirement
 from backup_to_image.steps.shards import Share, keep_part
 from backup_to_image.steps.survey import Survey
@@ -93,9 +93,9 @@ async def run_night(
     if share:
         policy = share.narrowed(policy, ctx.clock.now())
     began, requests = ctx.clock.now(), ctx.cloud.requests
-    survey, retirement = survey_for(policy, ctx), retirement_of(policy, ctx)
+    retirement = retirement_of(policy, ctx)
     first = await began_before(policy.name, night, ctx)
-    plan = await plan_night(policy, ctx, survey, began=first, retirement=retirement)
+    plan, survey = await plan_night_patiently(policy, ctx, lambda: survey_for(policy, ctx), began=first, retirement=retirement)
     go_or_refuse(plan)
     for note in plan.notes:
         ctx.tell(f"warning: {note}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from backup_to_image.errors import CloudError, Refused, UsageError
@@ -14,15 +14,17 @@ from backup_to_image.steps import recipients
 from backup_to_image.steps.backup_now import Expected, backup_of, check_backup_now
 from backup_to_image.steps.checks import order_checks
 from backup_to_image.steps.choose import choose_members, choose_servers
-from backup_to_image.steps.context import Context
+from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.names import image_name
 from backup_to_image.steps.retire import Retirement
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import check_order
 
-__all__ = ["check_members", "go_or_refuse", "image_order", "plan_night"]
+__all__ = ["check_members", "go_or_refuse", "image_order", "plan_night", "plan_night_patiently"]
 
 _AT_ONCE = 8
+_OUTAGE, _LOOK_AGAIN = timedelta(minutes=30), timedelta(minutes=1)
+"""How long a night waits for lists that cannot be read just now, and how often it looks."""
 
 _NEEDED = ("servers", "vaults", "backups", "images")
 """Lists without which nobody knows what a policy means."""
@@ -77,6 +79,26 @@ async def plan_night(
         refusals=tuple(refusals),
         notes=tuple(notes),
     )
+
+
+async def plan_night_patiently(
+    policy: Policy,
+    ctx: Context,
+    survey: Callable[[], Survey],
+    *,
+    began: datetime | None = None,
+    retirement: Retirement | None = None,
+) -> tuple[NightPlan, Survey]:
+    """The plan, from lists that can be read: nobody is awake to start a night again after an outage of some minutes."""
+    patience = ctx.deadline(min(_OUTAGE, policy.limits.deadline / 4))
+    while True:
+        lists = survey()
+        plan = await plan_night(policy, ctx, lists, began=began, retirement=retirement)
+        if not lists.may_be_read_later(_NEEDED) or ctx.clock.now() + _LOOK_AGAIN > patience:
+            return plan, lists
+        told = "; ".join(f"the list of {what} cannot be read: {why}" for what, why in lists.unread().items() if what in _NEEDED)
+        ctx.tell(f"{policy.name}: {told}; looking again every minute, {until(patience)}")
+        await ctx.clock.sleep(_LOOK_AGAIN.total_seconds())
 
 
 async def check_members(plan: NightPlan, policy: Policy, ctx: Context, survey: Survey) -> NightPlan:

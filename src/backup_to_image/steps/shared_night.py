@@ -10,7 +10,7 @@ from backup_to_image.model.policy import Policy
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.last_night import keep_report, night_kept
 from backup_to_image.steps.night import outcome_of, survey_for
-from backup_to_image.steps.night_plan import go_or_refuse, plan_night
+from backup_to_image.steps.night_plan import go_or_refuse, plan_night_patiently
 from backup_to_image.steps.shards import Share, await_parts, check_shareable, forget_parts, silent
 
 __all__ = ["run_shared_night"]
@@ -26,7 +26,7 @@ async def run_shared_night(
     """
     check_shareable(policy)
     began, requests = ctx.clock.now(), ctx.cloud.requests
-    plan = await plan_night(policy, ctx, survey_for(policy, ctx))
+    plan, _ = await plan_night_patiently(policy, ctx, lambda: survey_for(policy, ctx))
     go_or_refuse(plan)
     for note in plan.notes:
         ctx.tell(f"warning: {note}")

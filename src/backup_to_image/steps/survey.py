@@ -8,14 +8,15 @@ by its id before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from backup_to_image.errors import ApiError, CloudError
 from backup_to_image.model import Backup, Disk, Image, Quota, Server, Vault
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import CLOCK_SLACK, Findings, first_image, image_among, usual_seconds
+from backup_to_image.waiting import passes
 
 __all__ = ["Survey"]
 
@@ -35,6 +36,8 @@ class _Reading(Generic[T]):
         self._task: asyncio.Task[T] | None = None
         self._asked_at: datetime | None = None
         self.unread = ""
+        self.passes = False
+        """Whether it may be read a little later."""
 
     async def get(self) -> T:
         now = self._ctx.clock.now()
@@ -48,6 +51,7 @@ class _Reading(Generic[T]):
             found = await self._read()
         except CloudError as error:
             self.unread = error.words if isinstance(error, ApiError) and error.words else error.message
+            self.passes = passes(error)
             return self._nothing
         self.unread = ""
         return found
@@ -99,7 +103,15 @@ class Survey:
 
     def unread(self) -> dict[str, str]:
         """What could not be read, by name, with the cloud's words."""
-        readings = {
+        return {what: reading.unread for what, reading in self._readings().items() if reading.unread}
+
+    def may_be_read_later(self, names: Collection[str]) -> bool:
+        """Whether some of these lists could not be read, and for none of them for good."""
+        wanting = [reading for what, reading in self._readings().items() if what in names and reading.unread]
+        return bool(wanting) and all(reading.passes for reading in wanting)
+
+    def _readings(self) -> dict[str, _Reading[Any]]:
+        return {
             "servers": self._servers,
             "disks": self._disks,
             "vaults": self._vaults,
@@ -107,7 +119,6 @@ class Survey:
             "images": self._images,
             "image quota": self._quota,
         }
-        return {what: reading.unread for what, reading in readings.items() if reading.unread}
 
     async def look(self, backup: Backup, ctx: Context) -> Findings:
         """What `findings.look` finds, from the lists: no request for this backup but for an image that only the backup names."""
