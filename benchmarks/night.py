@@ -342,6 +342,7 @@ def main() -> int:
     """Measure, print, and judge."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     words.add_argument("--servers", type=int, default=1000)
+    words.add_argument("--image-seconds", type=float, default=20.0, help="how long an image takes, in the mean")
     words.add_argument("--rival-servers", type=int, default=200, help="the smaller fleet, of what others would write and ours")
     words.add_argument("--only", choices=WAYS, action="append", help="this way alone; may be repeated")
     words.add_argument("--short", action="store_true", help="a hundred servers, images of four seconds")
@@ -351,7 +352,7 @@ def main() -> int:
     words.add_argument("--strict", action="store_true", help="end with 1 where a target is missed")
     words.add_argument("--keep", type=Path, metavar="FOLDER", help="leave logs there")
     given = words.parse_args()
-    servers, speed = (100, 30.0) if given.short else (given.servers, 6.0)
+    servers, speed = (100, 30.0) if given.short else (given.servers, 120 / given.image_seconds)
     rivals = min(servers, 60 if given.short else given.rival_servers)
     ways = given.only or (["b2i", "flow", "killed"] if given.short else list(WAYS))
     folder = given.keep or Path(tempfile.mkdtemp(prefix="night-"))
