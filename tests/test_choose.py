@@ -92,12 +92,12 @@ def test_ids_and_vaults_that_do_not_exist_are_mistakes_told_all_at_once() -> Non
     which = WhichServers(ids=("id-gone", "id-mail"), vaults=("no-vault",))
     chosen = choose_servers(which, FLEET, {"v": vault("mail")})
     assert chosen.servers == ()
-    assert ["id-gone" in chosen.mistakes[0], "no-vault" in chosen.mistakes[1]] == [True, True]
+    assert ["id-gone" in chosen.mistakes[0].why, "no-vault" in chosen.mistakes[1].why] == [True, True]
 
 
 def test_a_vaults_name_that_two_have_chooses_neither() -> None:
     vaults = {"v": vault("mail"), "w": vault("shop-db").model_copy(update={"id": "w"})}
-    assert "2 vaults" in choose_servers(WhichServers(vaults=("shop-vault",)), FLEET, vaults).mistakes[0]
+    assert "2 vaults" in choose_servers(WhichServers(vaults=("shop-vault",)), FLEET, vaults).mistakes[0].why
 
 
 # -- which backup -------------------------------------------------------------------------------------------------------

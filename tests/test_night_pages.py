@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from backup_to_image.model import Quota
+from backup_to_image.model import Check, Quota
 from backup_to_image.model.night import FleetMember, NightPlan, NightReport, Phase, ServerNight, Verified
 from backup_to_image.night_pages import night_html, night_markdown, plan_markdown, quota_line, summary, timeline_svg
 from backup_to_image.night_pages.timeline import PHASES
@@ -244,7 +244,7 @@ def test_nothing_from_outside_becomes_markup_or_a_link_in_markdown() -> None:
         members=tuple(
             FleetMember(server_id=text, server_name=text, action="skip", reason=text, advice=text, code=text) for text in NASTY
         ),
-        refusals=tuple(NASTY),
+        refusals=tuple(Check(rule="servers", verdict="refused", why=text, action=text) for text in NASTY),
         notes=tuple(NASTY),
     )
     for page in (night_markdown(nasty_night()), plan_markdown(plan)):
@@ -448,9 +448,10 @@ def test_a_plan_says_for_each_server_what_would_happen_why_and_what_to_do() -> N
 
 
 def test_what_speaks_against_the_whole_night_and_what_is_worth_knowing_is_told() -> None:
-    it = plan(refusals=("no vault is called 'x'; name one that is there",), notes=("two servers have the same name",))
+    refused = Check(rule="servers", verdict="refused", why="no vault is called 'x'", action="Name one that is there.")
+    it = plan(refusals=(refused,), notes=("two servers have the same name",))
     assert plan_markdown(it).startswith("# Refused")
-    assert "no vault is called 'x'; name one that is there" in plan_markdown(it)
+    assert "no vault is called 'x'. Name one that is there." in plan_markdown(it)
     assert "two servers have the same name" in plan_markdown(it)
 
 

@@ -523,7 +523,16 @@ def test_an_older_image_stays_where_the_new_one_was_not_verified(region: Region,
     nights(region, 1, **keys)
     (region.folder / "drill.yaml").write_text(yaml.safe_dump(DRILL | {"probes": [{"tcp": 2223, "timeout": "20s"}]}))
     told = night(region, failed_when={"more_than": 3}, **keys).told
-    assert {ours(region)[one["server"]] for one in told["failed"]} == {2}
+    silent = {one["server"] for one in told["failed"]}
+    assert {ours(region)[server] for server in silent} == {2}
+    # Nor is it taken for good by whoever looks later.
+    region.b2i("retention", write_policy(region, **keys), "--apply")
+    assert {ours(region)[server] for server in silent} == {2}
+    # Until a drill is answered: then the older one goes at once.
+    (region.folder / "drill.yaml").write_text(yaml.safe_dump(DRILL))
+    again = night(region, **keys)
+    assert (again.code, {one["server"] for one in again.told["adopted"] if (one["verified"] or {}).get("ok")}) == (0, silent)
+    assert {ours(region)[server] for server in silent} == {1}
 
 
 def test_a_night_that_is_killed_in_the_middle_of_its_drills_leaves_no_server(region: Region, drills: dict[str, Any]) -> None:

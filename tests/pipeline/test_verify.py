@@ -167,11 +167,36 @@ def test_a_drills_server_is_known_as_one_by_its_name_and_its_mark(region: Region
     assert not [tag for tag in asked["tags"] if tag.startswith("b2i-launch")]
 
 
-def test_a_silent_probe_marks_nothing_and_leaves_nothing(region: Region, image: str) -> None:
-    told = asyncio.run(drill(region, image, probes=[{"tcp": 2223, "timeout": "20s"}, {"console": "login:"}]))
+SILENT: list[dict[str, Any]] = [{"tcp": 2223, "timeout": "20s"}, {"console": "login:"}]
+
+
+def test_a_silent_probe_makes_the_image_doubtful_and_leaves_nothing(region: Region, image: str) -> None:
+    told = asyncio.run(drill(region, image, probes=SILENT))
     assert (told.ok, [probe.ok for probe in told.probes]) == (False, [False, True])
     assert "2223" in told.reason
-    assert (set(tags(region, image)), left(region), orders(region)) == ({"b2i-source"}, [], [])
+    assert "marked as doubtful" in told.reason
+    marks = {key: value for key, value in tags(region, image).items() if key != "b2i-source"}
+    assert (marks, left(region), orders(region)) == ({"b2i-doubtful": "drill-20261125"}, [], [])
+
+
+def test_a_later_drill_that_is_answered_clears_the_doubt_of_an_earlier_one(region: Region, image: str) -> None:
+    assert not asyncio.run(drill(region, image, probes=SILENT)).ok
+    assert asyncio.run(drill(region, image, night=NIGHT + timedelta(days=7))).ok
+    marks = {key: value for key, value in tags(region, image).items() if key != "b2i-source"}
+    assert marks == {"b2i-verified": "20261202"}
+
+
+def test_an_image_that_was_verified_once_is_not_doubted(region: Region, image: str) -> None:
+    assert asyncio.run(drill(region, image)).ok
+    assert not asyncio.run(drill(region, image, probes=SILENT, night=NIGHT + timedelta(days=7))).ok
+    marks = {key: value for key, value in tags(region, image).items() if key != "b2i-source"}
+    assert marks == {"b2i-verified": "20261125"}
+
+
+def test_a_doubt_that_cannot_be_marked_is_told(region: Region, image: str) -> None:
+    region.arm("forbidden", operation="putImageTag", times=None)
+    told = asyncio.run(drill(region, image, probes=SILENT))
+    assert "could not be marked as doubtful" in told.reason
 
 
 def test_a_drill_without_probes_is_told_as_not_probed_and_marks_nothing(region: Region, image: str) -> None:

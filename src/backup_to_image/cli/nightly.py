@@ -170,14 +170,13 @@ def _show_plan(plan: NightPlan, output: Output) -> int:
 
     from backup_to_image.night_pages import plan_rows, plan_sentence, quota_line
 
-    told = plan.model_dump(
-        mode="json", include={"members": {"__all__": {"server_id", "server_name", "action", "reason", "code"}}}
-    )
+    shown = {"members": {"__all__": {"server_id", "server_name", "action", "reason", "code"}}, "refusals": True}
+    told = plan.model_dump(mode="json", include=shown)
     found = {
         "members": told["members"],
         "needed": plan.needed,
         "going": plan.going,
-        "refusals": list(plan.refusals),
+        "refusals": told["refusals"],
         "quota": None,
     }
     if plan.quota:
@@ -198,7 +197,7 @@ def _show_plan(plan: NightPlan, output: Output) -> int:
     for note in plan.notes:
         output.note(note)
     for refusal in plan.refusals:
-        output.show(f"[bold red]refused[/] {escape(refusal)}")
+        output.show(f"[bold red]refused[/] {escape(str(refusal))}")
     output.show(plan_sentence(plan))
     return 3 if plan.refusals else 0
 

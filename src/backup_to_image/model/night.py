@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from backup_to_image.model.cloud import Backup, Quota, Server, Value
-from backup_to_image.model.results import Phase, ProbeResult
+from backup_to_image.model.results import Check, Phase, ProbeResult
 
 __all__ = ["FleetMember", "NightOutcome", "NightPlan", "NightReport", "Phase", "ServerNight", "Verified"]
 
@@ -45,8 +45,8 @@ class NightPlan(Value):
     """Images that have to fit beside those that exist, at the night's fullest moment."""
     going: int = 0
     """Older images that would go as soon as their servers' new ones are good, before the cap."""
-    refusals: tuple[str, ...] = ()
-    """What speaks against the whole night: each with what to do."""
+    refusals: tuple[Check, ...] = ()
+    """What speaks against the whole night."""
     notes: tuple[str, ...] = ()
     """What somebody should know although it stops nothing."""
 

@@ -41,6 +41,10 @@ class Check(Value):
     page: str = ""
     """Where the rule is written."""
 
+    def __str__(self) -> str:
+        """What was seen and what to do, in a line."""
+        return f"{self.why.rstrip('.')}. {self.action}".strip()
+
 
 class Report(Value):
     """Every rule that was looked at, one line each."""

@@ -73,7 +73,7 @@ def plan_markdown(plan: NightPlan) -> str:
     rows = plan_rows(plan)
     parts = ["# Refused: nothing would be made" if plan.refusals else "# What the night would do", _text(plan_sentence(plan))]
     if plan.refusals:
-        parts.append("\n".join(f"* **{_text(refusal)}**" for refusal in plan.refusals[:_MOST_ROWS]))
+        parts.append("\n".join(f"* **{_text(str(refusal))}**" for refusal in plan.refusals[:_MOST_ROWS]))
     parts.append(quota_line(plan))
     if plan.notes:
         parts.append("\n".join(f"* {_text(note)}" for note in plan.notes[:_MOST_ROWS]))

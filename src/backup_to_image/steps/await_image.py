@@ -13,7 +13,7 @@ from backup_to_image.model import Image, Job, Value
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.findings import image_of
 from backup_to_image.steps.make import ALREADY_USED, ANOTHER_ATTEMPT, DOUBTFUL_FACT, ImageHandle, failed_job
-from backup_to_image.steps.names import DOUBTFUL_TAG, SOURCE_TAG
+from backup_to_image.steps.names import DOUBTFUL_TAG, SOURCE_TAG, why_doubtful
 from backup_to_image.steps.watcher import Place
 from backup_to_image.waiting import IMAGE, IMAGE_JOB, Pace, States, passes, shortest_beat, wait
 
@@ -204,7 +204,7 @@ async def await_image(handle: ImageHandle, ctx: Context, *, deadline: datetime |
         image=image,
         adopted=handle.adopted if not making.refused else True if ours else "foreign",
         job_id=making.made_by,
-        doubtful=making.doubtful or ("marked so by an earlier run" if DOUBTFUL_TAG in image.tags else None),
+        doubtful=making.doubtful or why_doubtful(image),
     )
 
 

@@ -317,7 +317,7 @@ class _Facts:
                     began_at=report.began_at if report else None,
                     ended_at=report.ended_at if report else None,
                     counts=dict(counts),
-                    mistakes=chosen.mistakes if chosen else (),
+                    mistakes=tuple(map(str, chosen.mistakes)) if chosen else (),
                 )
             )
         return tuple(found)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from backup_to_image.model import Backup, Image, Server, Value, Vault
+from backup_to_image.model import Backup, Check, Image, Server, Value, Vault
 from backup_to_image.model.night import FleetMember
 from backup_to_image.model.policy import Policy, RecoverySet, WhichServers
 from backup_to_image.steps.context import minutes
@@ -27,8 +27,8 @@ class Chosen(Value):
     """The servers of a policy, by name, and what its words do not fit."""
 
     servers: tuple[Server, ...] = ()
-    mistakes: tuple[str, ...] = ()
-    """What is named and does not exist: each with what to do."""
+    mistakes: tuple[Check, ...] = ()
+    """What is named and does not exist."""
 
 
 def choose_servers(which: WhichServers, servers: Mapping[str, Server], vaults: Mapping[str, Vault]) -> Chosen:
@@ -37,10 +37,11 @@ def choose_servers(which: WhichServers, servers: Mapping[str, Server], vaults: M
     A vault or an id that does not exist is a mistake and chooses nothing; a pattern or a tag may well fit nothing tonight. Drill
     servers are never meant: they are copies that will soon be gone.
     """
-    mistakes: list[str] = []
+    mistakes: list[Check] = []
     wanted = set(servers)
     if which.ids is not None:
-        mistakes += [f"no server has the id {ident}; take it out of `ids`" for ident in which.ids if ident not in servers]
+        gone = [ident for ident in which.ids if ident not in servers]
+        mistakes += [_mistake(f"no server has the id {ident}", "Take it out of `ids`.") for ident in gone]
         wanted &= set(which.ids)
     if which.vaults is not None:
         protected: set[str] = set()
@@ -48,7 +49,7 @@ def choose_servers(which: WhichServers, servers: Mapping[str, Server], vaults: M
             found = [vault for vault in vaults.values() if name in {vault.id, vault.name}]
             if len(found) != 1:
                 how = "no vault is" if not found else f"{len(found)} vaults are"
-                mistakes.append(f"{how} called {name!r}; name one that is there, by its id if need be")
+                mistakes.append(_mistake(f"{how} called {name!r}", "Name one that is there, by its id if need be."))
             else:
                 protected |= set(found[0].server_ids)
         wanted &= protected
@@ -194,6 +195,10 @@ def _why_none(policy: Policy, backups: Sequence[Backup], images: Sequence[Image]
     if image is not None:
         return f"the image of its newest backup is {image.status} ({image.id}), and only a person orders the next"
     return f"its newest backup {why_not(newest) or 'cannot be used'}"
+
+
+def _mistake(why: str, action: str) -> Check:
+    return Check(rule="servers", verdict="refused", why=why, action=action)
 
 
 def _age(backup: Backup, now: datetime) -> timedelta:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from string import Formatter
 from typing import Literal
 
 from backup_to_image.errors import UsageError
-from backup_to_image.model import Backup
+from backup_to_image.model import Backup, Image
 
 __all__ = [
     "DEFAULT_IMAGE_NAME",
@@ -25,11 +25,14 @@ __all__ = [
     "VERIFIED_TAG",
     "backup_run_name",
     "decode_tag",
+    "doubt_of_drill",
+    "doubted_by_drill",
     "drill_name",
     "encode_tag",
     "image_name",
     "launch_id",
     "made_by_us",
+    "why_doubtful",
 ]
 
 SOURCE_TAG = "b2i-source"
@@ -37,6 +40,8 @@ POLICY_TAG = "b2i-policy"
 FLAVOR_TAG = "b2i-flavor"
 VERIFIED_TAG = "b2i-verified"
 DOUBTFUL_TAG = "b2i-doubtful"
+"""When the image was doubted; with the word in front where a drill did, so that the next drill can clear it."""
+_BY_DRILL = "drill-"
 HOLD_TAG = "b2i-hold"
 LAUNCH_TAG = "b2i-launch"
 DRILL_TAG = "b2i-drill"
@@ -122,3 +127,23 @@ def decode_tag(value: str) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "server"
+
+
+def doubt_of_drill(night: date) -> str:
+    """What an image is tagged with whose drill was not answered in that night."""
+    return f"{_BY_DRILL}{night:%Y%m%d}"
+
+
+def doubted_by_drill(image: Image) -> bool:
+    """Whether nothing but a drill makes the image doubtful."""
+    return image.tags.get(DOUBTFUL_TAG, "").startswith(_BY_DRILL)
+
+
+def why_doubtful(image: Image) -> str | None:
+    """What an image's own mark says of why it is doubtful; None where it is not."""
+    mark = image.tags.get(DOUBTFUL_TAG)
+    if mark is None:
+        return None
+    if doubted_by_drill(image):
+        return f"its drill of {mark.removeprefix(_BY_DRILL)} was not answered"
+    return "marked so by an earlier run"

@@ -25,6 +25,7 @@ from backup_to_image.model.results import Phase
 from backup_to_image.steps.back_up import BackedUp, back_up
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
+from backup_to_image.steps.names import doubted_by_drill
 from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night_patiently
 from backup_to_image.steps.retire import Retired, Retirement
 from backup_to_image.steps.shards import Share, keep_part
@@ -33,7 +34,7 @@ from backup_to_image.steps.validate import Look
 from backup_to_image.steps.verify import choose_sample, last_turns, verify_image
 from backup_to_image.steps.window import NoPlace, Turn, Window
 
-__all__ = ["MakeImage", "VerifyImage", "night_of", "outcome_of", "retirement_of", "run_night", "survey_for"]
+__all__ = ["MakeImage", "VerifyImage", "night_of", "outcome_of", "report_of", "retirement_of", "run_night", "survey_for"]
 
 log = logging.getLogger(__name__)
 
@@ -110,21 +111,9 @@ async def run_night(
             await shift.verify_with(verify, drill, policy.verify, night)
 
         def report_on(servers: tuple[ServerNight, ...]) -> NightReport:
-            return NightReport(
-                policy=policy.name,
-                night=night.isoformat(),
-                project_id=ctx.project_id,
-                outcome=outcome_of(servers, policy),
-                began_at=began,
-                ended_at=ctx.clock.now(),
-                deadline=kept.deadline,
-                servers=servers,
-                requests=ctx.cloud.requests - requests,
-                images_at_once=policy.limits.images_at_once,
-                quota=plan.quota,
-                retired=tuple(shift.retired),
-                notes=(*plan.notes, *shift.notes),
-            )
+            asked, told = ctx.cloud.requests - requests, (*plan.notes, *shift.notes)
+            report = report_of(servers, policy, plan, kept, ctx, night=night, began=began, requests=asked, notes=told)
+            return report.model_copy(update={"retired": tuple(shift.retired)})
 
         try:
             servers = await shift.work()
@@ -327,14 +316,15 @@ class _Shift:
         """The server has a good new image: it is verified if it is its turn, and then what no rule keeps any more goes."""
         drilled = errand.member.server_id in self._sample
         rolling = self.retirement if self.policy.retention.when == "rolling" else None
-        if told.outcome not in {"made", "adopted"} or told.doubtful or told.image_id is None or not (drilled or rolling):
+        if told.outcome not in {"made", "adopted"} or told.image_id is None or not (drilled or rolling):
             return told
         ctx = self.ctx.for_server(turn, self._lines_of(errand.member))
         try:
             image = await ctx.cloud.images.get(told.image_id)
-            if drilled and self._verify:
+            if drilled and self._verify and (told.doubtful is None or doubted_by_drill(image)):
                 told = await self._verified(told, image, turn, self._verify(image, ctx))
-            if rolling and told.outcome != "partly":
+                image = await ctx.cloud.images.get(image.id)  # it carries the drill's mark now
+            if rolling and told.outcome != "partly" and told.doubtful is None:
                 told = await self._replaced(told, image, turn, rolling)
         except B2iError as error:
             return _failed_after(told, error)
@@ -346,7 +336,7 @@ class _Shift:
             verified = await drill
             turn.note("verify", began, self.ctx.clock.now())
         if verified.ok:
-            return told.model_copy(update={"verified": verified})
+            return told.model_copy(update={"verified": verified, "doubtful": None})
         words = {"reason": f"the image is there, and its drill did not verify it: {verified.reason}", "code": "b2i.not-verified"}
         action = f"Look at what the probes said; `b2i launch {image.id} --spec FILE` launches it once more."
         return told.model_copy(update=words | {"outcome": "partly", "verified": verified, "action": action})
@@ -487,6 +477,35 @@ def _code(error: B2iError) -> str:
     if isinstance(error, JobFailed) and error.cloud_code:
         return error.cloud_code
     return error.code
+
+
+def report_of(
+    servers: tuple[ServerNight, ...],
+    policy: Policy,
+    plan: NightPlan,
+    kept: KeptNight,
+    ctx: Context,
+    *,
+    night: date,
+    began: datetime,
+    requests: int,
+    notes: tuple[str, ...],
+) -> NightReport:
+    """The night up to now."""
+    return NightReport(
+        policy=policy.name,
+        night=night.isoformat(),
+        project_id=ctx.project_id,
+        outcome=outcome_of(servers, policy),
+        began_at=began,
+        ended_at=ctx.clock.now(),
+        deadline=kept.deadline,
+        servers=servers,
+        requests=requests,
+        images_at_once=policy.limits.images_at_once,
+        quota=plan.quota,
+        notes=notes,
+    )
 
 
 def outcome_of(servers: tuple[ServerNight, ...], policy: Policy) -> NightOutcome:

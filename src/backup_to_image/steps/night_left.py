@@ -42,5 +42,5 @@ async def look_for_night(policy: Policy, ctx: Context) -> NightLeft:
         there=plan.with_action("adopt"),
         asked=tuple(one for one in waiting if one.server_id in asked),
         untouched=tuple(one for one in waiting if one.server_id not in asked),
-        unread="; ".join(refusal for refusal in plan.refusals if "cannot be read" in refusal),
+        unread="; ".join(check.why for check in plan.refusals if check.rule == "lists"),
     )

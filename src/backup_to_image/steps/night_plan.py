@@ -45,14 +45,15 @@ async def plan_night(
     servers, vaults = await survey.servers(), await survey.vaults()
     backups, images, quota = await survey.backups(), await survey.images(), await survey.quota()
     unread = survey.unread()
-    refusals = [f"the list of {what} cannot be read: {unread[what]}" for what in _NEEDED if what in unread]
+    refusals = [_refused("lists", f"the list of {what} cannot be read: {unread[what]}") for what in _NEEDED if what in unread]
     chosen = choose_servers(policy.servers, servers, vaults)
     members = choose_members(policy, chosen.servers, backups, images, vaults, now=ctx.clock.now(), began=began)
     members = tuple([await _before_backup(member, policy, ctx, survey) for member in members])
     if not refusals:
         refusals += chosen.mistakes
         if not members and not chosen.mistakes:
-            refusals.append("no server fits `servers`, so the night would do nothing; correct it, or switch the policy off")
+            why = "no server fits `servers`, so the night would do nothing"
+            refusals.append(_refused("servers", why, "Correct it, or switch the policy off."))
     refusals += _against_every_order(policy, members, ctx)
     new = [member.server_id for member in members if member.action in {"make", "back_up"}]
     try:
@@ -60,16 +61,15 @@ async def plan_night(
         going = await rolling.replaced(new) if rolling else {}
     except CloudError as error:
         going = dict[str, int]()
-        refusals.append(f"{error.message.rstrip('.')}; {error.action}")
+        refusals.append(_refused("retention", error.message.rstrip("."), error.action, code=error.code))
     # An image goes as soon as its server's new one is good, so those in flight are beside all that were there.
     making_room = sum(count > 0 for count in going.values())
     needed = min(len(new), len(new) - making_room + policy.limits.images_at_once)
     notes = [f"the image quota cannot be read: {unread['image quota']}"] if "image quota" in unread else []
     if quota and quota.free is not None and needed > quota.free:
-        refusals.append(
-            f"room is needed for {needed} more images, and the quota of {quota.limit} leaves room for {quota.free}; "
-            f"ask for a quota of at least {quota.used + needed}, or let `b2i retention` make room"
-        )
+        why = f"room is needed for {needed} more images, and the quota of {quota.limit} leaves room for {quota.free}"
+        action = f"Ask for a quota of at least {quota.used + needed}, or let `b2i retention` make room."
+        refusals.append(_refused("quota", why, action))
     return NightPlan(
         policy=policy.name,
         members=members,
@@ -161,30 +161,26 @@ def image_order(policy: Policy, backup: Backup, *, timeout: timedelta | None = N
 def go_or_refuse(plan: NightPlan) -> None:
     """Raises Refused with every reason at once where something speaks against the night."""
     if plan.refusals:
-        checks = [_refusal(words) for words in plan.refusals]
-        raise Refused(Report(subject=f"policy {plan.policy}", checks=tuple(checks)))
+        raise Refused(Report(subject=f"policy {plan.policy}", checks=plan.refusals))
 
 
-def _refusal(words: str) -> Check:
-    why, _, action = words.partition("; ")
-    return Check(rule="policy", verdict="refused", why=why, action=f"{action[:1].upper()}{action[1:]}." if action else "")
+def _refused(rule: str, why: str, action: str = "", *, code: str = "") -> Check:
+    return Check(rule=rule, verdict="refused", why=why, action=action, code=code)
 
 
-def _against_every_order(policy: Policy, members: tuple[FleetMember, ...], ctx: Context) -> Iterator[str]:
+def _against_every_order(policy: Policy, members: tuple[FleetMember, ...], ctx: Context) -> Iterator[Check]:
     """What is wrong with every order of the policy alike is told once, and not as a thousand failures."""
     sample = next((member.backup for member in members if member.backup), None)
     name: str | None = None
     try:
         name = image_name(policy.image.name, sample or _planned(members, ctx))
     except UsageError as error:
-        yield f"image.{error.message.rstrip('.')}"
+        yield _refused("name", f"image.{error.message.rstrip('.')}", error.action)
     order = ImageOrder(
         backup_id=sample.id if sample else "", name=name, description=policy.image.description, tags=policy.image.tags
     )
     checks = [*order_checks(order, name), *recipients.resolve(policy.share_with, ctx.project_id, ctx.settings).checks]
-    for check in checks:
-        if check.verdict == "refused":
-            yield f"{check.rule}: {check.why}" + (f"; {check.action.rstrip('.')}" if check.action else "")
+    yield from (check for check in checks if check.verdict == "refused")
 
 
 def _planned(members: tuple[FleetMember, ...], ctx: Context) -> Backup:

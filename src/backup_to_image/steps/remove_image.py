@@ -21,6 +21,7 @@ from backup_to_image.errors import ApiError, CloudError, ErrorClass, NotFound, S
 from backup_to_image.journal import Lease, Record, hold
 from backup_to_image.model import Backup, Image, Value
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.gone import image_is_gone
 from backup_to_image.steps.names import DOUBTFUL_TAG, HOLD_TAG, POLICY_TAG, SOURCE_TAG, VERIFIED_TAG, made_by_us
 from backup_to_image.steps.once import note_sent, send, settle
 
@@ -236,12 +237,7 @@ class _Removing:
         """Whether it is gone, by both witnesses, before the settle time has passed."""
 
         async def gone() -> bool | None:
-            ident, ctx = self.doomed.image_id, self.ctx
-            with suppress(NotFound):
-                if (await ctx.cloud.images.get(ident)).status != "deleted":
-                    return None
-            listed = [one async for one in ctx.cloud.images.list(ids=[ident], owner=ctx.project_id)]
-            return None if any(one.id == ident and one.status != "deleted" for one in listed) else True
+            return True if await image_is_gone(self.doomed.image_id, self.ctx) else None
 
         return bool(await self._settled(gone, since=since))
 

@@ -279,7 +279,7 @@ class Retirement:
             made_at={one.id: one.created_at for one in backups if one.created_at and one.resource_id in present},
             vanished=frozenset(vanished),
             server_names=names,
-            notes=chosen.mistakes,
+            notes=tuple(map(str, chosen.mistakes)),
         )
 
     async def _prove_vanished(self, missing: Sequence[str]) -> tuple[set[str], dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backup_to_image.errors import ApiError, CloudError, JobFailed, NoAnswer, NotFound, Refused
@@ -17,6 +18,7 @@ __all__ = ["share_image", "shared_with", "unshare_image"]
 
 # The native road, one project at a time, where the batch call is in trouble rather than against it.
 _TROUBLE = {"IMG.0112", "IMG.0113", "IMG.0061", "IMG.0014", "IMG.0018"}
+_PACE = Pace((3.0,))
 
 
 async def share_image(
@@ -37,19 +39,20 @@ async def share_image(
     if not projects:
         return ()
     deadline = deadline or ctx.deadline(timedelta(minutes=10))
-    have = {member.project_id for member in await ctx.cloud.images.members(image.id)}
+    have = await _members(image, ctx)
     missing = tuple(project for project in projects if project not in have)
     if len(have) + len(missing) > MOST_MEMBERS:
         raise Refused(_no_room(image, len(have), missing))
     if share_for is not None:
         await expiry.note(image, await _ending(image, projects, missing, ctx), ctx, share_for=share_for)
+    change = _Change(image, ctx, deadline, gives=True)
     if missing:
         ctx.tell(f"sharing {image.name} with {', '.join(missing)} {until(deadline)}")
-        await _add(image, missing, ctx, deadline)
-    shared = await _prove(image, projects, ctx, deadline)
+        await change.ask(missing)
+    await change.prove(projects)
     if share_for is None:
         await expiry.forget(image.id, projects, ctx)
-    return shared
+    return projects
 
 
 async def unshare_image(image: Image, projects: tuple[str, ...], ctx: Context, *, deadline: datetime | None = None) -> None:
@@ -59,18 +62,19 @@ async def unshare_image(image: Image, projects: tuple[str, ...], ctx: Context, *
     deadline.
     """
     deadline = deadline or ctx.deadline(timedelta(minutes=10))
-    have = await _member_projects(image, ctx)
+    have = await _members(image, ctx)
+    change = _Change(image, ctx, deadline, gives=False)
     still = tuple(project for project in projects if project in have)
     if still:
         ctx.tell(f"ending the share of {image.name} with {', '.join(still)} {until(deadline)}")
-        await _remove(image, still, ctx, deadline)
-    await _prove_gone(image, projects, ctx, deadline)
+        await change.ask(still)
+    await change.prove(projects)
 
 
 async def shared_with(image: Image, projects: tuple[str, ...], ctx: Context) -> tuple[str, ...]:
     """Which of these projects have the image now, as far as the cloud tells: for the report of a sharing that went wrong."""
     try:
-        have = {member.project_id for member in await ctx.cloud.images.members(image.id)} if projects else set[str]()
+        have = await _members(image, ctx) if projects else set[str]()
     except CloudError:
         return ()
     return tuple(project for project in projects if project in have)
@@ -85,141 +89,105 @@ async def _ending(image: Image, projects: tuple[str, ...], missing: tuple[str, .
     return tuple(project for project in projects if project in missing or project in known)
 
 
-async def _member_projects(image: Image, ctx: Context) -> set[str]:
+async def _members(image: Image, ctx: Context) -> set[str]:
     return {member.project_id for member in await ctx.cloud.images.members(image.id)}
 
 
-async def _remove(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> None:
-    while True:
-        try:
-            job_id = await ctx.cloud.images.unshare([image.id], list(projects))
-            await _await_job(job_id, image, ctx, deadline, what="Ending the share of")
-        except NoAnswer:
-            ctx.tell("no answer to the request to end the share; looking at the member list")
-            return
-        except (ApiError, JobFailed) as refusal:
-            if refusal.cloud_code in _TROUBLE:
-                ctx.tell(f"{refusal.code}: the batch call is in trouble; ending one share at a time")
-                for project in projects:
-                    await _remove_one(image, project, ctx)
+@dataclass(frozen=True)
+class _Change:
+    """Projects get the image, or lose it: asked for together, and proven by the member list."""
+
+    image: Image
+    ctx: Context
+    deadline: datetime
+    gives: bool
+
+    @property
+    def what(self) -> str:
+        return f"Sharing {self.image.name}" if self.gives else f"Ending the share of {self.image.name}"
+
+    async def ask(self, projects: tuple[str, ...]) -> None:
+        """By the batch call, and one project at a time where that is in trouble rather than against it."""
+        images, ctx = self.ctx.cloud.images, self.ctx
+        while True:
+            try:
+                job_id = await (images.share if self.gives else images.unshare)([self.image.id], list(projects))
+                await self._await_job(job_id)
+            except NoAnswer:
+                # Whether it took effect shows in the member list, where it is looked for next.
+                ctx.tell(f"{self.what}: no answer to the request; looking at the member list")
                 return
-            if isinstance(refusal, JobFailed):
-                raise
-            await pause_or_raise(refusal, ctx, deadline)
-        else:
-            return
-
-
-async def _remove_one(image: Image, project: str, ctx: Context) -> None:
-    with contextlib.suppress(NotFound):
-        await ctx.cloud.images.unshare_one(image.id, project)
-
-
-async def _prove_gone(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> None:
-    """No project is a member any more: a job's SUCCESS may hide single failures (BEHAVIOUR.md 6)."""
-    asked_again: set[str] = set()
-
-    async def gone() -> bool | None:
-        try:
-            have = await _member_projects(image, ctx)
-            still = {project for project in projects if project in have or await _is_member(project, image, ctx)}
-        except CloudError as error:
-            if not error.retryable:
-                raise
-            return None
-        for project in sorted(still - asked_again):
-            asked_again.add(project)
-            await _remove_one(image, project, ctx)
-        return None if still else True
-
-    await wait(
-        gone,
-        state=lambda _: "SUCCESS",
-        states=IMAGE_JOB,
-        what=f"The end of the share of {image.name}",
-        deadline=deadline,
-        pace=Pace((3.0,)),
-        clock=ctx.clock,
-        handle={"image": image.id},
-    )
-
-
-async def _add(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> None:
-    while True:
-        try:
-            job_id = await ctx.cloud.images.share([image.id], list(projects))
-            await _await_job(job_id, image, ctx, deadline)
-        except NoAnswer:
-            # Whether it took effect shows in the member list, where it is looked for next.
-            ctx.tell("no answer to the request to share; looking at the member list")
-            return
-        except (ApiError, JobFailed) as refusal:
-            if refusal.cloud_code in _TROUBLE:
-                ctx.tell(f"{refusal.code}: the batch call is in trouble; sharing one project at a time")
-                for project in projects:
-                    await ctx.cloud.images.share_one(image.id, project)
+            except (ApiError, JobFailed) as refusal:
+                if refusal.cloud_code in _TROUBLE:
+                    ctx.tell(f"{self.what}: {refusal.code}: the batch call is in trouble; one project at a time")
+                    for project in projects:
+                        await self.ask_one(project)
+                    return
+                if isinstance(refusal, JobFailed):
+                    raise
+                await pause_or_raise(refusal, ctx, self.deadline)
+            else:
                 return
-            if isinstance(refusal, JobFailed):
-                raise
-            await pause_or_raise(refusal, ctx, deadline)
-        else:
+
+    async def ask_one(self, project: str) -> None:
+        images = self.ctx.cloud.images
+        if self.gives:
+            await images.share_one(self.image.id, project)
             return
+        with contextlib.suppress(NotFound):
+            await images.unshare_one(self.image.id, project)
 
+    async def prove(self, projects: tuple[str, ...]) -> None:
+        """Look until every project has the image, or none has: a job's SUCCESS may hide single failures (BEHAVIOUR.md 6)."""
+        asked_again: set[str] = set()
 
-async def _await_job(job_id: str, image: Image, ctx: Context, deadline: datetime, *, what: str = "Sharing") -> None:
-    job, good = await wait(
-        lambda: ctx.cloud.images.job(job_id),
-        state=lambda seen: seen.status,
-        states=IMAGE_JOB,
-        what=f"{what} {image.name}",
-        deadline=deadline,
-        pace=Pace((3.0,)),
-        clock=ctx.clock,
-        handle={"job": job_id, "image": image.id},
-    )
-    if not good:
-        raise job_failed(f"{what} {image.name}", job)
+        async def done() -> bool | None:
+            try:
+                have = await _members(self.image, self.ctx)
+                have |= {project for project in projects if project not in have and await self._has(project)}
+            except CloudError as error:
+                if not error.retryable:
+                    raise
+                return None
+            wrong = {project for project in projects if (project in have) is not self.gives}
+            for project in sorted(wrong - asked_again):
+                # Not refused, not done: ask for this one alone, once, so that its own reason is heard.
+                asked_again.add(project)
+                await self.ask_one(project)
+            return None if wrong else True
 
+        await wait(
+            done,
+            state=lambda _: "SUCCESS",
+            states=IMAGE_JOB,
+            what=f"The member list of {self.image.name}" if self.gives else f"The end of the share of {self.image.name}",
+            deadline=self.deadline,
+            pace=_PACE,
+            clock=self.ctx.clock,
+            handle={"image": self.image.id},
+        )
 
-async def _prove(image: Image, projects: tuple[str, ...], ctx: Context, deadline: datetime) -> tuple[str, ...]:
-    """Every project is a member: a job's SUCCESS may hide single failures (BEHAVIOUR.md 6)."""
-    asked_again: set[str] = set()
-
-    async def members() -> set[str] | None:
+    async def _has(self, project: str) -> bool:
+        """The second witness: a list may be late, and who is asked for twice is refused."""
         try:
-            have = {member.project_id for member in await ctx.cloud.images.members(image.id)}
-            have |= {project for project in projects if project not in have and await _is_member(project, image, ctx)}
-        except CloudError as error:
-            if not error.retryable:
-                raise
-            return None
-        missing = set(projects) - have
-        for project in sorted(missing - asked_again):
-            # Not refused, not there: ask for this one alone, once, so that its own reason is heard.
-            asked_again.add(project)
-            await ctx.cloud.images.share_one(image.id, project)
-        return None if missing else have
+            await self.ctx.cloud.images.member(self.image.id, project)
+        except NotFound:
+            return False
+        return True
 
-    have, _ = await wait(
-        members,
-        state=lambda _: "SUCCESS",
-        states=IMAGE_JOB,
-        what=f"The member list of {image.name}",
-        deadline=deadline,
-        pace=Pace((3.0,)),
-        clock=ctx.clock,
-        handle={"image": image.id},
-    )
-    return tuple(project for project in projects if project in have)
-
-
-async def _is_member(project: str, image: Image, ctx: Context) -> bool:
-    """The second witness: a list may be late, and who is asked for twice is refused."""
-    try:
-        await ctx.cloud.images.member(image.id, project)
-    except NotFound:
-        return False
-    return True
+    async def _await_job(self, job_id: str) -> None:
+        job, good = await wait(
+            lambda: self.ctx.cloud.images.job(job_id),
+            state=lambda seen: seen.status,
+            states=IMAGE_JOB,
+            what=self.what,
+            deadline=self.deadline,
+            pace=_PACE,
+            clock=self.ctx.clock,
+            handle={"job": job_id, "image": self.image.id},
+        )
+        if not good:
+            raise job_failed(self.what, job)
 
 
 def _no_room(image: Image, have: int, missing: tuple[str, ...]) -> Report:

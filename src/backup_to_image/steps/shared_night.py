@@ -9,7 +9,7 @@ from backup_to_image.model.night import NightReport
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.last_night import keep_report, night_kept
-from backup_to_image.steps.night import outcome_of, survey_for
+from backup_to_image.steps.night import report_of, survey_for
 from backup_to_image.steps.night_plan import go_or_refuse, plan_night_patiently
 from backup_to_image.steps.shards import Share, await_parts, check_shareable, forget_parts, silent
 
@@ -35,20 +35,9 @@ async def run_shared_night(
         parts = await await_parts(policy, shares, ctx, start=start)
         told = {one.server_id: one for part in parts for one in part.servers}
         servers = tuple(told.get(member.server_id) or silent(member) for member in plan.members)
-        report = NightReport(
-            policy=policy.name,
-            night=night.isoformat(),
-            project_id=ctx.project_id,
-            outcome=outcome_of(servers, policy),
-            began_at=began,
-            ended_at=ctx.clock.now(),
-            deadline=kept.deadline,
-            servers=servers,
-            requests=ctx.cloud.requests - requests + sum(part.requests for part in parts),
-            images_at_once=policy.limits.images_at_once,
-            quota=plan.quota,
-            notes=(*plan.notes, *dict.fromkeys(note for part in parts for note in part.notes if note not in plan.notes)),
-        )
+        asked = ctx.cloud.requests - requests + sum(part.requests for part in parts)
+        notes = tuple(dict.fromkeys([*plan.notes, *(note for part in parts for note in part.notes)]))
+        report = report_of(servers, policy, plan, kept, ctx, night=night, began=began, requests=asked, notes=notes)
         await keep_report(report, ctx)
         await forget_parts(policy, shares, ctx)
     return report
