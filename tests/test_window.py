@@ -136,3 +136,60 @@ async def test_only_a_few_are_looked_at_ahead_of_their_place() -> None:
     assert looked_at == 2 + 8
     await asyncio.gather(*tasks)
     assert looked_at == 50
+
+
+async def test_where_the_quota_is_tight_the_next_begins_when_an_old_image_is_gone() -> None:
+    clock = FakeClock()
+    cloud, window = Cloud(clock, takes=100), Window(4, clock, beside=2)
+    deadline, most, beside = clock.now() + timedelta(hours=5), 0, 0
+
+    async def one(number: int) -> None:
+        nonlocal most, beside
+        async with window.turn() as turn, turn.place(waits=True, deadline=deadline):
+            beside += 1
+            most = max(most, beside)
+            await clock.sleep(60)
+        await clock.sleep(240)  # its drill, and its old image goes
+        beside -= 1
+        turn.leave()
+        cloud.done.append(number)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(6):
+            group.create_task(one(number))
+    assert (most, sorted(cloud.done), window.at_work) == (2, [0, 1, 2, 3, 4, 5], 0)
+
+
+async def test_who_waits_for_a_backup_takes_no_room_from_the_others() -> None:
+    clock = FakeClock()
+    cloud, window = Cloud(clock, takes=100), Window(4, clock, beside=1)
+    deadline = clock.now() + timedelta(hours=5)
+
+    async def slow() -> None:
+        async with window.turn(at_once=True) as turn:
+            await clock.sleep(3600)
+            async with turn.place(waits=True, deadline=deadline):
+                turn.leave()
+
+    async def quick(number: int) -> None:
+        async with window.turn() as turn, turn.place(waits=True, deadline=deadline):
+            cloud.done.append(round((clock.now() - began).total_seconds()))
+            await clock.sleep(60)
+        turn.leave()
+
+    began = clock.now()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(slow())
+        for number in range(3):
+            group.create_task(quick(number))
+    assert cloud.done == [0, 60, 120]
+
+
+async def test_room_that_never_comes_ends_with_the_night() -> None:
+    clock = FakeClock()
+    window = Window(4, clock, beside=1)
+    deadline = clock.now() + timedelta(minutes=10)
+    async with window.turn() as first, first.place(waits=True, deadline=deadline), window.turn() as second:
+        with pytest.raises(NoPlace):
+            async with second.place(waits=True, deadline=deadline):
+                pass

@@ -169,14 +169,13 @@ class _Shift:
         self.night = kept
         self.deadline = kept.deadline
         self.detail = detail
-        self.window = Window(policy.limits.images_at_once, ctx.clock, tell=ctx.tell)
+        self.window = Window(policy.limits.images_at_once, ctx.clock, beside=self._may_be_beside(), tell=ctx.tell)
         self.done: dict[str, ServerNight] = {}
         self.retired: list[str] = []
         self._notes: dict[str, str] = {}
         self._sample: frozenset[str] = frozenset()
         self._drills = asyncio.Semaphore(1)
         self._verify: Callable[[Image, Context], Awaitable[Verified]] | None = None
-        self._room = self._room_for_images_in_flight()
         self._told_at = ctx.clock.now()
 
     async def verify_with(self, verify: VerifyImage, drill: LaunchOrder, rule: VerifyRule, night: date) -> None:
@@ -285,18 +284,20 @@ class _Shift:
     async def _serve(self, errand: _Errand) -> None:
         """One server's part, from its turn to its end; whatever goes wrong stays with it."""
         member = errand.member
-        async with self._room:
-            adopts = member.action == "adopt" and not errand.under_way
-            async with self.window.turn(at_once=errand.waits_long, adopts=adopts, under_way=errand.under_way) as turn:
-                try:
-                    told = _delivered(member, await self._made(errand, turn))
-                except B2iError as error:
-                    told = _failed(member, error)
-                except Exception as error:  # the others go on; our own mistake is told like any other
-                    log.debug("unexpected", exc_info=error)
-                    mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
-                    told = _failed(member, mistake)
+        adopts = member.action == "adopt" and not errand.under_way
+        async with self.window.turn(at_once=errand.waits_long, adopts=adopts, under_way=errand.under_way) as turn:
+            try:
+                told = _delivered(member, await self._made(errand, turn))
+            except B2iError as error:
+                told = _failed(member, error)
+            except Exception as error:  # the others go on; our own mistake is told like any other
+                log.debug("unexpected", exc_info=error)
+                mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
+                told = _failed(member, mistake)
+        try:
             told = await self._afterwards(errand, told, turn)
+        finally:
+            turn.leave()
         self._is_done(told.model_copy(update={"phases": (*errand.phases, *turn.phases)}))
 
     async def _made(self, errand: _Errand, turn: Turn) -> Delivery:
@@ -306,11 +307,11 @@ class _Shift:
         order = image_order(self.policy, errand.backup, timeout=left)
         return await self.make(order, self.ctx.for_server(turn, self._lines_of(errand.member)), look=self.survey.look)
 
-    def _room_for_images_in_flight(self) -> asyncio.Semaphore | nullcontext[None]:
-        """Where the quota has no room for all new images beside the old ones, a server goes on until its old image is gone."""
+    def _may_be_beside(self) -> int | None:
+        """How many new images there may be beside the old ones, where the quota has no room for all of them."""
         quota = self.plan.quota
         tight = quota is not None and quota.free is not None and quota.free < len(self.plan.with_action("make", "back_up"))
-        return asyncio.Semaphore(self.policy.limits.images_at_once) if tight else nullcontext()
+        return self.policy.limits.images_at_once if tight else None
 
     async def _afterwards(self, errand: _Errand, told: ServerNight, turn: Turn) -> ServerNight:
         """The server has a good new image: it is verified if it is its turn, and then what no rule keeps any more goes."""

@@ -50,12 +50,19 @@ class NoPlace(B2iError):
 
 
 class Window:
-    """The places of one fleet: `size` of them just now, `at_work` of them taken."""
+    """The places of one fleet: `size` of them just now, `at_work` of them taken.
 
-    def __init__(self, most: int, clock: Clock, *, tell: Callable[[str], None] = lambda _: None) -> None:
+    `beside`: where the quota is tight, how many servers may have a new image beside their old ones; each leaves that room when
+    its old image is gone, or nothing came of its new one.
+    """
+
+    def __init__(
+        self, most: int, clock: Clock, *, beside: int | None = None, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.most = self.size = most
         self.at_work = 0
         self.clock = clock
+        self.beside = asyncio.Semaphore(beside) if beside is not None else None
         self._tell = tell
         self._ahead, self._aside = asyncio.Semaphore(_AHEAD), asyncio.Semaphore(_AHEAD)
         self._waiting: deque[asyncio.Event] = deque()
@@ -148,6 +155,7 @@ class Turn:
         self.window = window
         self.under_way = under_way
         self.phases: list[Phase] = []
+        self._in_room = False
         self._done_looking = done_looking
 
     def is_looked_at(self) -> None:
@@ -167,10 +175,27 @@ class Turn:
         """Hold a place while the image is made. Raises NoPlace."""
         clock = self.window.clock
         began = clock.now()
+        if waits:
+            await self._enter(deadline)
         async with self.window.place(waits=waits, deadline=deadline):
             self.note("place", began, clock.now())
             self.is_looked_at()
             yield
+
+    def leave(self) -> None:
+        """Its server has one image more than before no longer: the quota has room for another's."""
+        if self._in_room and self.window.beside:
+            self.window.beside.release()
+        self._in_room = False
+
+    async def _enter(self, deadline: datetime) -> None:
+        room, clock = self.window.beside, self.window.clock
+        if room is None or self._in_room:
+            return
+        left = max(0.0, (deadline - clock.now()).total_seconds())
+        self._in_room = bool(await within(clock, left, room.acquire()))
+        if not self._in_room:
+            raise NoPlace(deadline)
 
 
 def place_for(valid: ValidOrder, ctx: Context, deadline: datetime) -> AbstractAsyncContextManager[None]:
