@@ -20,7 +20,6 @@ from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.pipeline import Log, deliver
 from backup_to_image.steps.share import shared_with
 from backup_to_image.steps.validate import Look
-from backup_to_image.steps.window import place_for
 from tasks.backups import check_backup, validate_backup
 from tasks.cancelled import report_cancelled
 from tasks.images import await_image, share_image, start_image
@@ -65,7 +64,7 @@ async def make_image(order: ImageOrder, ctx: Context, *, after_failure: bool = F
     async with log.step("validate"):
         valid = await validate_backup(order, ctx, look)
     async with ordered(valid.ordered, ctx, patience=order.timeout) as deadline:
-        async with place_for(valid, ctx, deadline):
+        async with ctx.place(valid.findings.image, deadline):
             async with log.step("create"):
                 handle = await start_image(valid, ctx, deadline, after_failure=after_failure)
             async with log.step("wait"):

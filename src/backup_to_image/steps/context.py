@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from backup_to_image.clock import Clock
 from backup_to_image.journal import Journal
+from backup_to_image.model import Image
 from backup_to_image.otc import Cloud
 from backup_to_image.settings import Settings
 from backup_to_image.steps.watcher import Watcher
-
-if TYPE_CHECKING:
-    from backup_to_image.steps.window import Turn
+from backup_to_image.steps.window import Turn
+from backup_to_image.waiting import IMAGE
 
 __all__ = ["Context", "minutes"]
 
@@ -49,6 +50,15 @@ class Context:
         own = type(self)(self.cloud, self.journal, self.settings, tell=tell, run_id=self.run_id)
         own.turn, own.watch = turn, self.watch
         return own
+
+    def place(self, image: Image | None, deadline: datetime) -> AbstractAsyncContextManager[None]:
+        """A place in the fleet's window while this image is made; None: it is still to be asked for.
+
+        A single order, and an image that is there, need none. Raises NoPlace.
+        """
+        if self.turn is None or (image is not None and image.status not in IMAGE.pending):
+            return nullcontext()
+        return self.turn.place(waits=image is None and not self.turn.under_way, deadline=deadline)
 
     @property
     def clock(self) -> Clock:

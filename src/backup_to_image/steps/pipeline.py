@@ -20,7 +20,6 @@ from backup_to_image.steps.make import start_image
 from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.share import share_image, shared_with
 from backup_to_image.steps.validate import Look, ValidOrder, validate
-from backup_to_image.steps.window import place_for
 
 __all__ = ["Log", "deliver", "image_from_backup"]
 
@@ -36,7 +35,7 @@ async def image_from_backup(order: ImageOrder, ctx: Context, *, after_failure: b
     async with log.step("validate"):
         valid = await validate(order, ctx, look=look)
     async with ordered(valid.ordered, ctx, patience=order.timeout) as deadline:
-        async with place_for(valid, ctx, deadline):
+        async with ctx.place(valid.findings.image, deadline):
             async with log.step("create"):
                 handle = await start_image(valid, ctx, deadline=deadline, after_failure=after_failure)
             async with log.step("wait"):

@@ -13,20 +13,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
+from backup_to_image.clock import Clock
 from backup_to_image.errors import B2iError
 from backup_to_image.model.results import Phase, PhaseName
-from backup_to_image.waiting import IMAGE, within
+from backup_to_image.waiting import within
 
-if TYPE_CHECKING:
-    from backup_to_image.clock import Clock
-    from backup_to_image.steps.context import Context
-    from backup_to_image.steps.validate import ValidOrder
-
-__all__ = ["NoPlace", "Turn", "Window", "place_for"]
+__all__ = ["NoPlace", "Turn", "Window"]
 
 _AHEAD = 8
 """Servers that may be looked at before there is a place for them; and so many beside them whose images are there."""
@@ -196,11 +191,3 @@ class Turn:
         self._in_room = bool(await within(clock, left, room.acquire()))
         if not self._in_room:
             raise NoPlace(deadline)
-
-
-def place_for(valid: ValidOrder, ctx: Context, deadline: datetime) -> AbstractAsyncContextManager[None]:
-    """A place in the fleet's window for an image that is to be made; a single order, and an image that is there, need none."""
-    image = valid.findings.image
-    if ctx.turn is None or (image is not None and image.status not in IMAGE.pending):
-        return nullcontext()
-    return ctx.turn.place(waits=image is None and not ctx.turn.under_way, deadline=deadline)
