@@ -3,8 +3,9 @@
     python -m deployments.setup             make or bring up to date, by name; a second time changes nothing
     python -m deployments.setup --check     only say; exit 3 if something differs
 
-Each policy in the directory that b2i.yaml names (`directories.policies`) gets a deployment of its own. It talks to
-PREFECT_API_URL and takes credentials from OS_CLOUD, clouds.yaml or OS_*. It switches nothing on or off: schedules and automations
+Each policy in the directory that b2i.yaml names (`directories.policies`) gets deployments of its own: its nights and its
+retention. Each other project that a policy names with `cloud` gets its own reconciler and sweep. It talks to PREFECT_API_URL and
+takes credentials from OS_CLOUD, clouds.yaml or OS_*. It switches nothing on or off: schedules and automations
 keep the switch that a person gave them.
 """
 
@@ -39,7 +40,7 @@ from backup_to_image.cli.prefect_door import prefect_server, ui_link
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.otc.cloud_files import find_clouds
 from backup_to_image.settings import read_settings
-from deployments.nights import NIGHT_SLUG, nights_of
+from deployments.nights import NIGHT_SLUG, nights_of, once_for_each_block
 
 __all__ = ["Item", "main", "set_up"]
 
@@ -50,6 +51,7 @@ RETRY_AFTER_SECONDS = 60
 """The process worker reports a crash twice, the second time up to 13 s later; a retry in between would be overwritten."""
 
 NIGHT_TAGS = ["b2i", "b2i-night"]
+RETENTION_TAGS = ["b2i", "b2i-retention"]
 NOTIFICATION_BLOCK = "b2i-night"
 NOT_BEGUN_MINUTES = 30
 
@@ -157,16 +159,18 @@ class _Setup:
         items: list[Item] = []
         for told in declared.get("schedules") or ():
             slug, wanted = str(told["slug"]), CronSchedule(cron=told["cron"], timezone=told["timezone"])
-            found = there.get(slug)
-            change: Change = "created" if found is None else "unchanged" if found.schedule == wanted else "updated"
+            found, given = there.get(slug), cast("dict[str, Any]", told.get("parameters") or {})
+            same = found is not None and (found.schedule, found.parameters) == (wanted, given)
+            change: Change = "created" if found is None else "unchanged" if same else "updated"
             if change != "unchanged" and not self.check and ident:
                 if found is None:
-                    new = DeploymentScheduleCreate(schedule=wanted, slug=slug, active=False)
+                    new = DeploymentScheduleCreate(schedule=wanted, slug=slug, active=False, parameters=given)
                     (found,) = await self.client.create_deployment_schedules(UUID(ident), [new])
                 else:
-                    await self.client.update_deployment_schedule(UUID(ident), found.id, schedule=wanted)
+                    await self.client.update_deployment_schedule(UUID(ident), found.id, schedule=wanted, parameters=given)
             switch = f"off; on: `prefect deployment schedule resume {name} {found.id}`" if found and not found.active else "on"
-            note = f"{wanted.cron} {wanted.timezone}, {switch if found else 'off'}"
+            with_words = "".join(f", with {key}={str(value).lower()}" for key, value in given.items())
+            note = f"{wanted.cron} {wanted.timezone}{with_words}, {switch if found else 'off'}"
             items.append(Item("schedule", f"{name} {slug}", change, note, f"deployments/deployment/{ident}"))
         declared_slugs = {str(told["slug"]) for told in declared.get("schedules") or ()}
         for slug, one in there.items():
@@ -175,14 +179,14 @@ class _Setup:
                 items.append(Item("schedule", f"{name} {slug}", "gone", note, f"deployments/deployment/{ident}"))
         return items
 
-    async def deployed_nights(self) -> list[DeploymentResponse]:
+    async def deployed(self, tags: list[str]) -> list[DeploymentResponse]:
         """The deployments of policies that are there, whether their files still are or not."""
-        ours = DeploymentFilter(tags=DeploymentFilterTags(all_=NIGHT_TAGS))
+        ours = DeploymentFilter(tags=DeploymentFilterTags(all_=tags))
         return await self.client.read_deployments(deployment_filter=ours, limit=200)
 
-    def left_over(self, there: DeploymentResponse) -> Item:
+    def left_over(self, flow: str, there: DeploymentResponse) -> Item:
         """The deployment of a policy that is gone: told, and left to people, since its runs and reports hang on it."""
-        name = f"nightly/{there.name}"
+        name = f"{flow}/{there.name}"
         on = [f"`prefect deployment schedule pause {name} {schedule.id}`" for schedule in there.schedules if schedule.active]
         off = f"its schedule is on, off: {on[0]}; " if on else ""
         note = f"its policy is gone; {off}delete it: `prefect deployment delete {name}`"
@@ -226,25 +230,28 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
         file = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
         fixed = _declared(file, file["deployments"], directory)
         settings = read_settings()
-        found = await nights_of(settings, file["definitions"]["nightly"], file["definitions"]["nightly-shard"])
+        templates = file["definitions"]
+        found = await nights_of(settings, templates["nightly"], templates["nightly-shard"], templates["retention"])
         policies = _declared(file, found.declared, directory)
+        elsewhere = once_for_each_block(fixed, policies)
         blocks = {DEFAULT_BLOCK: None} | {one["block"]: one["cloud"] for one in policies}
         idents: dict[str, str | None] = {}
         for name, cloud in blocks.items():
             item, idents[name] = await work.block(name, cloud)
             items.append(item)
         deployments: list[str] = []
-        for declared in [*fixed, *policies]:
+        for declared in [*fixed, *elsewhere, *policies]:
             item, ident = await work.deployment(declared, idents[declared.get("block", DEFAULT_BLOCK)])
             items += [item, *await work.schedules(declared, item.name, ident)]
             deployments += [ident] if ident else []
         items += [Item("policy", name, "refused", why) for name, why in found.refused.items()]
-        nights = await work.deployed_nights()
+        nights, retentions = await work.deployed(NIGHT_TAGS), await work.deployed(RETENTION_TAGS)
         if settings.directories.policies:  # elsewhere nobody can tell which policies there are
             names = {one["name"] for one in policies}
-            items += [work.left_over(one) for one in nights if one.name not in names]
+            items += [work.left_over("nightly", one) for one in nights if one.name not in names]
+            items += [work.left_over("retention", one) for one in retentions if one.name not in names]
         # Runs of policies that are gone are brought back and told of as well, as long as they are deployed.
-        ours = sorted({*deployments, *(str(one.id) for one in nights)})
+        ours = sorted({*deployments, *(str(one.id) for one in (*nights, *retentions))})
         items += [await work.automation(one) for one in _automations(ours)]
         items += await work.notification([str(one.id) for one in nights]) if nights else []
         return items
