@@ -193,7 +193,7 @@ class _Setup:
         return Item("deployment", name, "gone", note, f"deployments/deployment/{there.id}")
 
     async def notification(self, nights: list[str]) -> list[Item]:
-        """Who is told when a night failed, or was not begun: the notification block of that name, whichever kind it is."""
+        """Who is told when a night or a deletion failed, or was not begun: the notification block of that name, of any kind."""
         found = await self.client.read_block_documents(limit=200)
         block = next((one for one in found if one.name == NOTIFICATION_BLOCK and _notifies(one)), None)
         if block is None:
@@ -372,7 +372,7 @@ def _notifies(block: BlockDocument) -> bool:
 
 
 def _notices(block: BlockDocument, nights: list[str]) -> list[AutomationCore]:
-    """One message for a night that failed, and for one that no worker has begun; none for a night that went well."""
+    """One message for a night that failed, for one that no worker has begun, for a deletion that failed; else none."""
     link = f"{ui_link('runs/flow-run/')}{{{{ flow_run.id }}}}"
     failed = AutomationCore.model_validate(
         {
@@ -410,7 +410,26 @@ def _notices(block: BlockDocument, nights: list[str]) -> list[AutomationCore]:
             f"No worker has begun the {{{{ flow_run.name }}}} ({{{{ deployment.name }}}}). Is one running?\n{link}",
         ),
     )
-    return [failed, not_begun]
+    left = AutomationCore.model_validate(
+        {
+            "name": "b2i: a sweep or a retention failed",
+            "description": f"When something that was to go is left, or nothing could be looked at, {NOTIFICATION_BLOCK} says so: "
+            "a share whose day has come is ended by the sweep alone. Other runs send nothing.",
+            "trigger": {
+                "type": "event",
+                "posture": "Reactive",
+                "match": {"prefect.resource.id": ["b2i.sweep", "b2i.policy.*"], "b2i.outcome": ["failed", "partly"]},
+                "for_each": ["prefect.resource.id"],
+                "expect": ["b2i.sweep.finished", "b2i.retention.finished"],
+                "threshold": 1,
+                "within": 0,
+            },
+            "actions": [
+                _notice(block, "b2i: {{ flow_run.name }} {{ event.payload.outcome }}", f"{{{{ event.payload.summary }}}}\n{link}")
+            ],
+        }
+    )
+    return [failed, not_begun, left]
 
 
 def _notice(block: BlockDocument, subject: str, body: str) -> dict[str, str]:

@@ -144,6 +144,17 @@ async def test_a_share_that_was_given_for_a_day_through_the_form_is_ended_by_the
     assert members(region, image) == []
 
 
+async def test_what_is_new_when_something_else_goes_is_told_as_new(project: Any, account: Account, region: Emulator) -> None:
+    (old,) = dead_images(region, account)
+    await known_for_a_day(project, region)
+    second = region.cloud.get("backup", account["backups"]["available"][1])
+    assert second
+    new = image_of(region, second, "new", status="killed")
+    result = await swept(await sweep(project, apply=True, return_state=True))
+    assert result.swept
+    assert {one.id: one.action for one in result.swept.found} == {old: "removed", new: "marked"}
+
+
 async def test_something_that_was_to_go_and_is_left_is_no_green_and_the_rest_goes(
     project: Any, account: Account, region: Emulator, events: Heard
 ) -> None:
@@ -269,6 +280,20 @@ async def test_a_deletion_that_is_refused_is_left_with_the_clouds_words_and_no_g
     result = await retired(state)
     assert (result.exit_code, len(result.gone)) == (4, 1)
     assert "still there" in (await pages(state))["retention-nightly-lb"]
+
+
+async def test_a_deletion_that_is_granted_and_not_over_is_finished_by_the_same_run(
+    project: Any, region: Emulator, policy: WriteIt
+) -> None:
+    _, old = old_images(region, 2)
+    name = policy()
+    region.faults.arm("delete-ignored", times=1)
+    late = await retention(name, project, apply=True, return_state=True)
+    assert (late.name, (await retired(late)).exit_code, there(region, old)) == ("StillRunning", 4, True)
+
+    done = await again(late, retention, policy=name, project=project, apply=True)
+    assert (done.name, there(region, old)) == ("Completed", False)
+    assert "1 image deleted" in (done.message or "")
 
 
 async def test_a_list_that_cannot_be_read_decides_nothing_and_calls_for_somebody(

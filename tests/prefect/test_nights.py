@@ -255,7 +255,7 @@ def letters(house: House, nights: Nights) -> Iterator[list[str]]:
     yield Letters.came
     box.shutdown()
     for one in house.ask("POST", "/automations/filter"):
-        if one["name"].startswith("b2i: a night"):
+        if one["name"].startswith(("b2i: a night", "b2i: a sweep")):
             house.ask("DELETE", f"/automations/{one['id']}")
     for block in house.ask("POST", "/block_documents/filter"):
         if block["name"] == "b2i-night":  # or the next test's server would be told of nights as well

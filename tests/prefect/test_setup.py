@@ -365,19 +365,18 @@ async def test_where_no_notification_block_is_nobody_is_told_and_setup_says_how_
     assert "make a block of that name" in told.note
 
 
-async def test_a_notification_block_has_an_automation_for_failed_nights_and_one_for_nights_that_nobody_begins(
+async def test_a_notification_block_has_automations_for_failed_nights_and_deletions_and_for_nights_that_nobody_begins(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
     block = SlackWebhook(url=SecretStr("http://127.0.0.1:9/"))
     await block.asave("b2i-night", overwrite=True)
-    assert {f"{item.kind} {item.name}" for item in await set_up() if item.change == "created"} >= {
-        "automation b2i: a night failed",
-        "automation b2i: a night was not begun",
-    }
+    names = ("b2i: a night failed", "b2i: a night was not begun", "b2i: a sweep or a retention failed")
+    created = {f"{item.kind} {item.name}" for item in await set_up() if item.change == "created"}
+    assert created >= {f"automation {name}" for name in names}
     assert set(changes(await set_up()).values()) == {"unchanged"}
     async with get_client() as client:
         document = await client.read_block_document_by_name("b2i-night", "slack-webhook")
-        for name in ("b2i: a night failed", "b2i: a night was not begun"):
+        for name in names:
             (automation,) = await client.read_automations_by_name(name)
             (action,) = automation.model_dump(mode="json")["actions"]
             assert action["block_document_id"] == str(document.id)
