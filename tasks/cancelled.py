@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from typing import Any, cast
-from uuid import UUID
 
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
@@ -49,8 +48,6 @@ __all__ = [
     "report_cancelled_night",
     "report_cancelled_retention",
     "report_cancelled_sweep",
-    "tell_cancelled_retention",
-    "tell_cancelled_sweep",
 ]
 
 _PATIENCE = 30.0
@@ -122,13 +119,8 @@ async def look_behind_night(name: str, project: OtcProject, *, run_ids: tuple[st
 async def report_cancelled_sweep(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
     """Name what the cancelled sweep has removed."""
     given = flow.validate_parameters(flow_run.parameters)
-    words = await tell_cancelled_sweep(flow_run.id, cast("OtcProject", given["project"]), grace=str(given["grace"]))
-    flow_run_logger(flow_run, flow).warning(words)
-
-
-async def tell_cancelled_sweep(run: UUID, project: OtcProject, *, grace: str) -> str:
-    """The page of a cancelled sweep, and its sentence."""
-    looked, so_far, unread = await sweepings_of(run), None, ""
+    project, grace = cast("OtcProject", given["project"]), str(given["grace"])
+    looked, so_far, unread = await sweepings_of(flow_run.id), None, ""
     if looked is not None:
         try:
             async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
@@ -137,20 +129,15 @@ async def tell_cancelled_sweep(run: UUID, project: OtcProject, *, grace: str) ->
             unread = _why_not(error)
     words = deletion_pages.cancelled_sweep_sentence(so_far, looked, unread)
     page = deletion_pages.sweep_page(so_far, words, seen_at=datetime.now(UTC)) if so_far else f"# {words}"
-    await leave_sweep(run, SweepResult.of_cancelled(so_far or looked, words), words, page)
-    return words
+    await leave_sweep(flow_run.id, SweepResult.of_cancelled(so_far or looked, words), words, page)
+    flow_run_logger(flow_run, flow).warning(words)
 
 
 async def report_cancelled_retention(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
     """Name what the cancelled retention has deleted."""
     given = flow.validate_parameters(flow_run.parameters)
-    words = await tell_cancelled_retention(flow_run.id, cast("OtcProject", given["project"]), policy=str(given["policy"]))
-    flow_run_logger(flow_run, flow).warning(words)
-
-
-async def tell_cancelled_retention(run: UUID, project: OtcProject, *, policy: str) -> str:
-    """The page of a cancelled retention, and its sentence."""
-    plan, gone, unread = await plan_of(run), tuple[str, ...](), ""
+    policy, project = str(given["policy"]), cast("OtcProject", given["project"])
+    plan, gone, unread = await plan_of(flow_run.id), tuple[str, ...](), ""
     if plan is not None:
         try:
             async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
@@ -159,8 +146,8 @@ async def tell_cancelled_retention(run: UUID, project: OtcProject, *, policy: st
             unread = _why_not(error)
     words = deletion_pages.cancelled_retention_sentence(plan, gone, unread)
     page = deletion_pages.cancelled_retention_page(plan, gone, words)
-    await leave_retention(run, policy, RetentionResult.of_cancelled(plan, gone, words), words, page)
-    return words
+    await leave_retention(flow_run.id, policy, RetentionResult.of_cancelled(plan, gone, words), words, page)
+    flow_run_logger(flow_run, flow).warning(words)
 
 
 def _why_not(error: B2iError | TimeoutError) -> str:

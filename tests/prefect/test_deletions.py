@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import Event
 from prefect.flow_engine import run_flow_async
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Cancelled
 
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
@@ -22,7 +22,7 @@ from backup_to_image.form import RETENTION_RESULT_KEY, SWEEP_RESULT_KEY, OrderFo
 from flows.image_from_backup import image_from_backup
 from flows.retention import retention
 from flows.sweep import sweep
-from tasks.cancelled import tell_cancelled_retention, tell_cancelled_sweep
+from tasks.cancelled import report_cancelled_retention, report_cancelled_sweep
 from tests.prefect.test_flow import asked, came_of, pages
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
@@ -101,6 +101,14 @@ async def known_for_a_day(project: Any, region: Emulator) -> None:
     advance(region, DAY + 1)
 
 
+async def cancelled(state: State[Any], flow: Any, hook: Any, **parameters: Any) -> None:
+    """What Prefect does in another process when the run has been cancelled."""
+    assert state.state_details.flow_run_id
+    async with get_client() as client:
+        run = await client.read_flow_run(state.state_details.flow_run_id)
+    await hook(flow, run.model_copy(update={"parameters": parameters}), Cancelled())
+
+
 # -- the sweep ----------------------------------------------------------------------------------------------------------
 
 
@@ -177,21 +185,17 @@ async def test_a_cancelled_sweep_says_what_is_gone_by_then(project: Any, account
     region.faults.arm("forbidden", operation="deleteImage", skip=1, times=None)
     state = await sweep(project, apply=True, return_state=True)  # half of it is done: as far as a cancelled one came
 
-    run = state.state_details.flow_run_id
-    assert run
-    words = await tell_cancelled_sweep(run, project, grace="24h")
-    assert "1 of 2 are gone (image dead-" in words
+    await cancelled(state, sweep, report_cancelled_sweep, project=project, apply=True)
+    assert "1 of 2 are gone (image dead-" in (await pages(state))["sweep"]
     result = await swept(state)
     assert result.swept
     assert (result.exit_code, len(result.swept.removed)) == (4, 1)
-    assert words in (await pages(state))["sweep"]
 
 
 async def test_a_sweep_that_is_cancelled_before_it_removed_anything_says_so(project: Any, region: Emulator) -> None:
     state = await sweep(project, return_state=True)
-    run = state.state_details.flow_run_id
-    assert run
-    assert "before it removed anything" in await tell_cancelled_sweep(run, project, grace="24h")
+    await cancelled(state, sweep, report_cancelled_sweep, project=project)
+    assert "before it removed anything" in (await pages(state))["sweep"]
     assert (await swept(state)).exit_code == 1
 
 
@@ -273,13 +277,12 @@ async def test_a_deletion_that_is_refused_is_left_with_the_clouds_words_and_no_g
     assert "1 image deleted" in (state.message or "")
     assert "1 left" in (state.message or "")
 
-    run = state.state_details.flow_run_id
-    assert run
-    words = await tell_cancelled_retention(run, project, policy="nightly-lb.yaml")
-    assert "1 of 2 images are gone" in words
+    await cancelled(state, retention, report_cancelled_retention, policy="nightly-lb.yaml", project=project, apply=True)
     result = await retired(state)
     assert (result.exit_code, len(result.gone)) == (4, 1)
-    assert "still there" in (await pages(state))["retention-nightly-lb"]
+    page = (await pages(state))["retention-nightly-lb"]
+    assert "1 of 2 images are gone" in page
+    assert "still there" in page
 
 
 async def test_a_deletion_that_is_granted_and_not_over_is_finished_by_the_same_run(

@@ -166,6 +166,8 @@ def test_a_night_ordered_from_a_terminal_prints_what_the_local_door_prints_and_e
     assert (again[0], again[1]["outcome"], len(again[1]["adopted"])) == (0, "adopted", 3)
     looked = house.b2i("--prefect", "nightly", "terminal", "--dry-run")
     assert (looked[0], {one["action"] for one in looked[1]["plan"]["members"]}) == (0, {"adopt"})
+    kept, told, said = house.b2i("--prefect", "retention", "terminal", "--apply", "--fail-on-findings")
+    assert (kept, told["policy"], len(told["keep"]), told["delete"], told["error"]) == (0, "terminal", 3, [], None), said
     missing = house.b2i("--prefect", "nightly", "no-such-policy")
     assert (missing[0], "nightly/no-such-policy" in missing[1]["error"]["message"]) == (2, True)
 
