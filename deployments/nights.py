@@ -20,9 +20,11 @@ from backup_to_image.settings import Settings
 from backup_to_image.steps.policy_file import read_policy
 from backup_to_image.steps.shards import check_shareable
 
-__all__ = ["NIGHT_SLUG", "Nights", "block_of", "nights_of", "once_for_each_block", "start_mistake"]
+__all__ = ["BLOCK_TAG", "NIGHT_SLUG", "Nights", "block_of", "nights_of", "once_for_each_block", "start_mistake"]
 
 NIGHT_SLUG = "night"
+BLOCK_TAG = "b2i-block"
+"""On what runs for another project than the default one."""
 _RISKY_HOURS = range(1, 4)
 """Local hours in which most of the world switches its clocks: a start in them comes twice, never, or at another hour."""
 _LOOK_AHEAD = timedelta(days=800)
@@ -73,6 +75,7 @@ def once_for_each_block(fixed: Iterable[dict[str, Any]], policies: Iterable[dict
         {
             **one,
             "name": f"{one['name']}-{block}",
+            "tags": [*one["tags"], BLOCK_TAG],
             "description": f"For the project of the block **{block}**.\n\n{one['description']}",
             "block": block,
             "cloud": cloud,

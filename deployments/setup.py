@@ -40,7 +40,7 @@ from backup_to_image.cli.prefect_door import prefect_server, ui_link
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.otc.cloud_files import find_clouds
 from backup_to_image.settings import read_settings
-from deployments.nights import NIGHT_SLUG, nights_of, once_for_each_block
+from deployments.nights import BLOCK_TAG, NIGHT_SLUG, nights_of, once_for_each_block
 
 __all__ = ["Item", "main", "set_up"]
 
@@ -50,8 +50,6 @@ HEARTBEAT_SECONDS = 30
 RETRY_AFTER_SECONDS = 60
 """The process worker reports a crash twice, the second time up to 13 s later; a retry in between would be overwritten."""
 
-NIGHT_TAGS = ["b2i", "b2i-night"]
-RETENTION_TAGS = ["b2i", "b2i-retention"]
 NOTIFICATION_BLOCK = "b2i-night"
 NOT_BEGUN_MINUTES = 30
 
@@ -179,17 +177,18 @@ class _Setup:
                 items.append(Item("schedule", f"{name} {slug}", "gone", note, f"deployments/deployment/{ident}"))
         return items
 
-    async def deployed(self, tags: list[str]) -> list[DeploymentResponse]:
+    async def deployed(self, tag: str) -> list[DeploymentResponse]:
         """The deployments of policies that are there, whether their files still are or not."""
-        ours = DeploymentFilter(tags=DeploymentFilterTags(all_=tags))
+        ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i", tag]))
         return await self.client.read_deployments(deployment_filter=ours, limit=200)
 
-    def left_over(self, flow: str, there: DeploymentResponse) -> Item:
+    def left_over(self, there: DeploymentResponse) -> Item:
         """The deployment of a policy that is gone: told, and left to people, since its runs and reports hang on it."""
-        name = f"{flow}/{there.name}"
+        name = _name_of(there)
         on = [f"`prefect deployment schedule pause {name} {schedule.id}`" for schedule in there.schedules if schedule.active]
         off = f"its schedule is on, off: {on[0]}; " if on else ""
-        note = f"its policy is gone; {off}delete it: `prefect deployment delete {name}`"
+        gone = "no policy names its project any more" if BLOCK_TAG in there.tags else "its policy is gone"
+        note = f"{gone}; {off}delete it: `prefect deployment delete {name}`"
         return Item("deployment", name, "gone", note, f"deployments/deployment/{there.id}")
 
     async def notification(self, nights: list[str]) -> list[Item]:
@@ -245,13 +244,13 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
             items += [item, *await work.schedules(declared, item.name, ident)]
             deployments += [ident] if ident else []
         items += [Item("policy", name, "refused", why) for name, why in found.refused.items()]
-        nights, retentions = await work.deployed(NIGHT_TAGS), await work.deployed(RETENTION_TAGS)
+        nights = await work.deployed("b2i-night")
+        of_policies = [*nights, *await work.deployed("b2i-retention"), *await work.deployed(BLOCK_TAG)]
         if settings.directories.policies:  # elsewhere nobody can tell which policies there are
-            names = {one["name"] for one in policies}
-            items += [work.left_over("nightly", one) for one in nights if one.name not in names]
-            items += [work.left_over("retention", one) for one in retentions if one.name not in names]
+            names = {item.name for item in items if item.kind == "deployment"}
+            items += [work.left_over(one) for one in of_policies if _name_of(one) not in names]
         # Runs of policies that are gone are brought back and told of as well, as long as they are deployed.
-        ours = sorted({*deployments, *(str(one.id) for one in (*nights, *retentions))})
+        ours = sorted({*deployments, *(str(one.id) for one in of_policies)})
         items += [await work.automation(one) for one in _automations(ours)]
         items += await work.notification([str(one.id) for one in nights]) if nights else []
         return items
@@ -271,6 +270,11 @@ def _credentials(cloud: str | None = None) -> tuple[OtcProject | None, str]:
         return None, f"left alone: {error.problems[0]}"
     who = block.username or f"access key {block.access_key}"
     return block, "; ".join([f"{who} in {block.project_name or block.project_id}", *warnings])
+
+
+def _name_of(there: DeploymentResponse) -> str:
+    """With its flow in front, as Prefect's commands take it; our flows are called as their functions are, with dashes."""
+    return f"{(there.entrypoint or '').rpartition('.')[2].replace('_', '-')}/{there.name}"
 
 
 def _fields(block: OtcProject) -> dict[str, Any]:

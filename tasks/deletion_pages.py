@@ -98,7 +98,7 @@ def _from(moment: datetime) -> str:
 
 def plan_sentence(plan: RetirementPlan) -> str:
     """What a policy's retention would delete, in one sentence."""
-    return f"{plan.policy}: {_planned(plan, 'would go')}. Nothing was deleted."
+    return f"{plan.policy}: {_planned(plan)}. Nothing was deleted."
 
 
 def retired_sentence(plan: RetirementPlan, done: Retired) -> str:
@@ -109,8 +109,12 @@ def retired_sentence(plan: RetirementPlan, done: Retired) -> str:
     counts = Counter(one.image for one in done.removals)
     words += [f"{counts['gone']} gone before"] if counts["gone"] else []
     words += [f"{counts['kept']} kept after all"] if counts["kept"] else []
-    words += [f"{len(done.failed)} left: {_names([one.doomed.image_name for one in done.failed])}"] if done.failed else []
-    words += [f"{len(plan.waiting)} wait for the next run"] if plan.waiting else []
+    for told, those in (
+        ("left", [one for one in done.failed if not one.late]),
+        ("not over", [one for one in done.failed if one.late]),
+    ):
+        words += [f"{len(those)} {told}: {_names([one.doomed.image_name for one in those])}"] if those else []
+    words += [f"{len(plan.waiting)} left to the next run"] if plan.waiting else []
     words += [done.stopped.rstrip(".")] if done.stopped else []
     return f"{plan.policy}: {'; '.join(words)}."
 
@@ -159,10 +163,10 @@ def cancelled_retention_page(plan: RetirementPlan | None, gone: Sequence[str], w
     return "\n\n".join(parts)
 
 
-def _planned(plan: RetirementPlan, go: str) -> str:
-    words = [f"{_many(len(plan.keep), 'image')} stay", f"{len(plan.delete)} {go}"]
+def _planned(plan: RetirementPlan) -> str:
+    words = [f"{_many(len(plan.keep), 'image')} to stay", f"{len(plan.delete)} to go"]
     words[1] += f", {plan.frees_gb} GB with their backups" if plan.frees_gb else ""
-    words += [f"{len(plan.waiting)} wait for the next run"] if plan.waiting else []
+    words += [f"{len(plan.waiting)} to wait for the next run"] if plan.waiting else []
     back = plan.returning
     if back:
         words.append(f"{_many(len(back), 'automatic backup')} back to their CBR policy ({_gb(one.decision.gb for one in back)})")
@@ -170,7 +174,7 @@ def _planned(plan: RetirementPlan, go: str) -> str:
 
 
 def _plan_line(plan: RetirementPlan) -> str:
-    line = f"Decided at {plan.decided_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {_planned(plan, 'go')}."
+    line = f"Decided at {plan.decided_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {_planned(plan)}."
     return f"{line} One run deletes at most {_many(plan.most, 'image')} (`max_deletions`)."
 
 

@@ -226,7 +226,7 @@ async def test_without_apply_the_page_tells_each_decision_with_its_rule_and_noth
     newest, *older = old_images(region, 3)
     state = await retention(policy(), project, return_state=True)
     assert (state.name, reads(region)) == ("Checked", True)
-    assert "2 would go" in (state.message or "")
+    assert "1 image to stay; 2 to go" in (state.message or "")
     assert "Nothing was deleted" in (state.message or "")
     page = (await pages(state))["retention-nightly-lb"]
     assert all(
@@ -293,6 +293,7 @@ async def test_a_deletion_that_is_granted_and_not_over_is_finished_by_the_same_r
     region.faults.arm("delete-ignored", times=1)
     late = await retention(name, project, apply=True, return_state=True)
     assert (late.name, (await retired(late)).exit_code, there(region, old)) == ("StillRunning", 4, True)
+    assert "1 not over" in (late.message or "")
 
     done = await again(late, retention, policy=name, project=project, apply=True)
     assert (done.name, there(region, old)) == ("Completed", False)

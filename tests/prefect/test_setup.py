@@ -219,7 +219,7 @@ async def no_nights(request: pytest.FixtureRequest) -> None:
     """Each test begins without deployments of policies: what others left would be told as left over."""
     if "server" in request.fixturenames:
         async with get_client() as client:
-            for tag in ("b2i-night", "b2i-retention"):
+            for tag in ("b2i-night", "b2i-retention", "b2i-block"):
                 ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[tag]))
                 for one in await client.read_deployments(deployment_filter=ours):
                     await client.delete_deployment(one.id)
@@ -355,6 +355,11 @@ async def test_a_policy_of_another_cloud_has_that_clouds_block(
     assert [one.schedules[0].active for one in others] == [False, False]
     assert reference not in [one.parameters["project"] for one in defaults]
     assert all("**otc-dr**" in (one.description or "") for one in others)
+    (policies / "nightly-dr.yaml").unlink()
+    gone = {item.name: item.note for item in await set_up() if item.change == "gone"}
+    assert set(gone) == {"nightly/nightly-dr", "retention/nightly-dr", f"{RECONCILER}-otc-dr", f"{SWEEP}-otc-dr"}
+    assert "no policy names its project any more" in gone[f"{SWEEP}-otc-dr"]
+    assert f"prefect deployment delete {SWEEP}-otc-dr" in gone[f"{SWEEP}-otc-dr"]
 
 
 async def test_where_no_notification_block_is_nobody_is_told_and_setup_says_how_to_make_one(
