@@ -1,7 +1,8 @@
-"""One deployment for each policy in the worker's directory."""
+"""The deployments that the policies in the worker's directory ask for: of their nights, and for the projects that they are in."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +20,11 @@ from backup_to_image.settings import Settings
 from backup_to_image.steps.policy_file import read_policy
 from backup_to_image.steps.shards import check_shareable
 
-__all__ = ["NIGHT_SLUG", "Nights", "block_of", "nights_of", "start_mistake"]
+__all__ = ["BLOCK_TAG", "NIGHT_SLUG", "Nights", "block_of", "nights_of", "once_for_each_block", "start_mistake"]
 
 NIGHT_SLUG = "night"
+BLOCK_TAG = "b2i-block"
+"""On what runs for another project than the default one."""
 _RISKY_HOURS = range(1, 4)
 """Local hours in which most of the world switches its clocks: a start in them comes twice, never, or at another hour."""
 _LOOK_AHEAD = timedelta(days=800)
@@ -38,8 +41,8 @@ class Nights:
     """Why, by file name."""
 
 
-async def nights_of(settings: Settings, night: dict[str, Any], shard: dict[str, Any]) -> Nights:
-    """Read every policy, and fill in what prefect.yaml has for nights. One that is wrong keeps no other from being deployed."""
+async def nights_of(settings: Settings, night: dict[str, Any], shard: dict[str, Any], retention: dict[str, Any]) -> Nights:
+    """Read every policy, and fill in what prefect.yaml has for them. One that is wrong keeps no other from being deployed."""
     found, names = Nights(), dict[str, str]()
     folder = settings.directory("policies")
     for path in files_in(folder) if folder else ():
@@ -59,7 +62,27 @@ async def nights_of(settings: Settings, night: dict[str, Any], shard: dict[str, 
         found.declared.append(_declared(path, policy, night) | {"schedules": schedules})
         if policy.limits.shards > 1:
             found.declared.append(_declared(path, policy, shard))
+        local = [{**one, "timezone": policy.timezone} for one in retention["schedules"]]
+        found.declared.append(_declared(path, policy, retention) | {"schedules": local})
     return found
+
+
+def once_for_each_block(fixed: Iterable[dict[str, Any]], policies: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What runs by schedule in the default project, such as the reconciler, once more for each other block of the policies."""
+    scheduled = [one for one in fixed if one["schedules"]]
+    blocks = {one["block"]: one["cloud"] for one in policies if one["block"] != DEFAULT_BLOCK}
+    return [
+        {
+            **one,
+            "name": f"{one['name']}-{block}",
+            "tags": [*one["tags"], BLOCK_TAG],
+            "description": f"For the project of the block **{block}**.\n\n{one['description']}",
+            "block": block,
+            "cloud": cloud,
+        }
+        for block, cloud in blocks.items()
+        for one in scheduled
+    ]
 
 
 def block_of(policy: Policy) -> str:

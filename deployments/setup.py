@@ -3,8 +3,9 @@
     python -m deployments.setup             make or bring up to date, by name; a second time changes nothing
     python -m deployments.setup --check     only say; exit 3 if something differs
 
-Each policy in the directory that b2i.yaml names (`directories.policies`) gets a deployment of its own. It talks to
-PREFECT_API_URL and takes credentials from OS_CLOUD, clouds.yaml or OS_*. It switches nothing on or off: schedules and automations
+Each policy in the directory that b2i.yaml names (`directories.policies`) gets deployments of its own: its nights and its
+retention. Each other project that a policy names with `cloud` gets its own reconciler and sweep. It talks to PREFECT_API_URL and
+takes credentials from OS_CLOUD, clouds.yaml or OS_*. It switches nothing on or off: schedules and automations
 keep the switch that a person gave them.
 """
 
@@ -39,7 +40,7 @@ from backup_to_image.cli.prefect_door import prefect_server, ui_link
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.otc.cloud_files import find_clouds
 from backup_to_image.settings import read_settings
-from deployments.nights import NIGHT_SLUG, nights_of
+from deployments.nights import BLOCK_TAG, NIGHT_SLUG, nights_of, once_for_each_block
 
 __all__ = ["Item", "main", "set_up"]
 
@@ -49,7 +50,6 @@ HEARTBEAT_SECONDS = 30
 RETRY_AFTER_SECONDS = 60
 """The process worker reports a crash twice, the second time up to 13 s later; a retry in between would be overwritten."""
 
-NIGHT_TAGS = ["b2i", "b2i-night"]
 NOTIFICATION_BLOCK = "b2i-night"
 NOT_BEGUN_MINUTES = 30
 
@@ -157,16 +157,18 @@ class _Setup:
         items: list[Item] = []
         for told in declared.get("schedules") or ():
             slug, wanted = str(told["slug"]), CronSchedule(cron=told["cron"], timezone=told["timezone"])
-            found = there.get(slug)
-            change: Change = "created" if found is None else "unchanged" if found.schedule == wanted else "updated"
+            found, given = there.get(slug), cast("dict[str, Any]", told.get("parameters") or {})
+            same = found is not None and (found.schedule, found.parameters) == (wanted, given)
+            change: Change = "created" if found is None else "unchanged" if same else "updated"
             if change != "unchanged" and not self.check and ident:
                 if found is None:
-                    new = DeploymentScheduleCreate(schedule=wanted, slug=slug, active=False)
+                    new = DeploymentScheduleCreate(schedule=wanted, slug=slug, active=False, parameters=given)
                     (found,) = await self.client.create_deployment_schedules(UUID(ident), [new])
                 else:
-                    await self.client.update_deployment_schedule(UUID(ident), found.id, schedule=wanted)
+                    await self.client.update_deployment_schedule(UUID(ident), found.id, schedule=wanted, parameters=given)
             switch = f"off; on: `prefect deployment schedule resume {name} {found.id}`" if found and not found.active else "on"
-            note = f"{wanted.cron} {wanted.timezone}, {switch if found else 'off'}"
+            with_words = "".join(f", with {key}={str(value).lower()}" for key, value in given.items())
+            note = f"{wanted.cron} {wanted.timezone}{with_words}, {switch if found else 'off'}"
             items.append(Item("schedule", f"{name} {slug}", change, note, f"deployments/deployment/{ident}"))
         declared_slugs = {str(told["slug"]) for told in declared.get("schedules") or ()}
         for slug, one in there.items():
@@ -175,21 +177,22 @@ class _Setup:
                 items.append(Item("schedule", f"{name} {slug}", "gone", note, f"deployments/deployment/{ident}"))
         return items
 
-    async def deployed_nights(self) -> list[DeploymentResponse]:
+    async def deployed(self, tag: str) -> list[DeploymentResponse]:
         """The deployments of policies that are there, whether their files still are or not."""
-        ours = DeploymentFilter(tags=DeploymentFilterTags(all_=NIGHT_TAGS))
+        ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i", tag]))
         return await self.client.read_deployments(deployment_filter=ours, limit=200)
 
     def left_over(self, there: DeploymentResponse) -> Item:
         """The deployment of a policy that is gone: told, and left to people, since its runs and reports hang on it."""
-        name = f"nightly/{there.name}"
+        name = _name_of(there)
         on = [f"`prefect deployment schedule pause {name} {schedule.id}`" for schedule in there.schedules if schedule.active]
         off = f"its schedule is on, off: {on[0]}; " if on else ""
-        note = f"its policy is gone; {off}delete it: `prefect deployment delete {name}`"
+        gone = "no policy names its project any more" if BLOCK_TAG in there.tags else "its policy is gone"
+        note = f"{gone}; {off}delete it: `prefect deployment delete {name}`"
         return Item("deployment", name, "gone", note, f"deployments/deployment/{there.id}")
 
     async def notification(self, nights: list[str]) -> list[Item]:
-        """Who is told when a night failed, or was not begun: the notification block of that name, whichever kind it is."""
+        """Who is told when a night or a deletion failed, or was not begun: the notification block of that name, of any kind."""
         found = await self.client.read_block_documents(limit=200)
         block = next((one for one in found if one.name == NOTIFICATION_BLOCK and _notifies(one)), None)
         if block is None:
@@ -226,25 +229,28 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
         file = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
         fixed = _declared(file, file["deployments"], directory)
         settings = read_settings()
-        found = await nights_of(settings, file["definitions"]["nightly"], file["definitions"]["nightly-shard"])
+        templates = file["definitions"]
+        found = await nights_of(settings, templates["nightly"], templates["nightly-shard"], templates["retention"])
         policies = _declared(file, found.declared, directory)
+        elsewhere = once_for_each_block(fixed, policies)
         blocks = {DEFAULT_BLOCK: None} | {one["block"]: one["cloud"] for one in policies}
         idents: dict[str, str | None] = {}
         for name, cloud in blocks.items():
             item, idents[name] = await work.block(name, cloud)
             items.append(item)
         deployments: list[str] = []
-        for declared in [*fixed, *policies]:
+        for declared in [*fixed, *elsewhere, *policies]:
             item, ident = await work.deployment(declared, idents[declared.get("block", DEFAULT_BLOCK)])
             items += [item, *await work.schedules(declared, item.name, ident)]
             deployments += [ident] if ident else []
         items += [Item("policy", name, "refused", why) for name, why in found.refused.items()]
-        nights = await work.deployed_nights()
+        nights = await work.deployed("b2i-night")
+        of_policies = [*nights, *await work.deployed("b2i-retention"), *await work.deployed(BLOCK_TAG)]
         if settings.directories.policies:  # elsewhere nobody can tell which policies there are
-            names = {one["name"] for one in policies}
-            items += [work.left_over(one) for one in nights if one.name not in names]
+            names = {item.name for item in items if item.kind == "deployment"}
+            items += [work.left_over(one) for one in of_policies if _name_of(one) not in names]
         # Runs of policies that are gone are brought back and told of as well, as long as they are deployed.
-        ours = sorted({*deployments, *(str(one.id) for one in nights)})
+        ours = sorted({*deployments, *(str(one.id) for one in of_policies)})
         items += [await work.automation(one) for one in _automations(ours)]
         items += await work.notification([str(one.id) for one in nights]) if nights else []
         return items
@@ -264,6 +270,11 @@ def _credentials(cloud: str | None = None) -> tuple[OtcProject | None, str]:
         return None, f"left alone: {error.problems[0]}"
     who = block.username or f"access key {block.access_key}"
     return block, "; ".join([f"{who} in {block.project_name or block.project_id}", *warnings])
+
+
+def _name_of(there: DeploymentResponse) -> str:
+    """With its flow in front, as Prefect's commands take it; our flows are called as their functions are, with dashes."""
+    return f"{(there.entrypoint or '').rpartition('.')[2].replace('_', '-')}/{there.name}"
 
 
 def _fields(block: OtcProject) -> dict[str, Any]:
@@ -365,7 +376,7 @@ def _notifies(block: BlockDocument) -> bool:
 
 
 def _notices(block: BlockDocument, nights: list[str]) -> list[AutomationCore]:
-    """One message for a night that failed, and for one that no worker has begun; none for a night that went well."""
+    """One message for a night that failed, for one that no worker has begun, for a deletion that failed; else none."""
     link = f"{ui_link('runs/flow-run/')}{{{{ flow_run.id }}}}"
     failed = AutomationCore.model_validate(
         {
@@ -403,7 +414,26 @@ def _notices(block: BlockDocument, nights: list[str]) -> list[AutomationCore]:
             f"No worker has begun the {{{{ flow_run.name }}}} ({{{{ deployment.name }}}}). Is one running?\n{link}",
         ),
     )
-    return [failed, not_begun]
+    left = AutomationCore.model_validate(
+        {
+            "name": "b2i: a sweep or a retention failed",
+            "description": f"When something that was to go is left, or nothing could be looked at, {NOTIFICATION_BLOCK} says so: "
+            "a share whose day has come is ended by the sweep alone. Other runs send nothing.",
+            "trigger": {
+                "type": "event",
+                "posture": "Reactive",
+                "match": {"prefect.resource.id": ["b2i.sweep", "b2i.policy.*"], "b2i.outcome": ["failed", "partly"]},
+                "for_each": ["prefect.resource.id"],
+                "expect": ["b2i.sweep.finished", "b2i.retention.finished"],
+                "threshold": 1,
+                "within": 0,
+            },
+            "actions": [
+                _notice(block, "b2i: {{ flow_run.name }} {{ event.payload.outcome }}", f"{{{{ event.payload.summary }}}}\n{link}")
+            ],
+        }
+    )
+    return [failed, not_begun, left]
 
 
 def _notice(block: BlockDocument, subject: str, body: str) -> dict[str, str]:

@@ -55,7 +55,7 @@ async def image_from_backup(order: OrderForm, project: OtcProject) -> State[Any]
                 return await checked(await check_backup(wanted, ctx))
             return await delivered(await make_image(wanted, ctx, after_failure=order.after_failure))
     except B2iError as error:
-        return await failed(error, order.backup_id)
+        return await failed(error, order.subject)
 
 
 async def make_image(order: ImageOrder, ctx: Context, *, after_failure: bool = False, look: Look = look) -> Delivery:
@@ -73,7 +73,8 @@ async def make_image(order: ImageOrder, ctx: Context, *, after_failure: bool = F
         launched: LaunchDelivery | None = None
         try:
             async with log.step("share"):
-                shared = await share_image(finished.image, valid.recipients, ctx) if valid.recipients else ()
+                if valid.recipients:
+                    shared = await share_image(finished.image, valid.recipients, ctx, share_for=valid.order.share_for)
             async with log.step("launch"):
                 launched = await launch_server(finished.image, valid.launch, ctx) if valid.launch else None
         except B2iError as error:

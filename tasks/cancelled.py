@@ -17,16 +17,38 @@ from prefect.logging.loggers import flow_run_logger
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from backup_to_image.form import NightResult, OrderForm, RunResult, policy_named
+from backup_to_image.form import (
+    ImageForm,
+    NightResult,
+    OrderForm,
+    RetentionResult,
+    RunResult,
+    ServerForm,
+    SweepResult,
+    length,
+    policy_named,
+)
+from backup_to_image.steps.context import Context
+from backup_to_image.steps.deletion_left import gone_images, gone_since
 from backup_to_image.steps.leftovers import Leftover, Leftovers, look_for_leftovers
 from backup_to_image.steps.night_left import NightLeft, look_for_night
+from backup_to_image.steps.of_server import left_of_server_order
 from backup_to_image.steps.orders import stop_orders_of
-from tasks import pages
+from tasks import deletion_pages, pages
 from tasks.night_report import publish_cancelled_night
 from tasks.report import publish
+from tasks.retention import leave_retention, plan_of
 from tasks.runs import stop_shards
+from tasks.sweep import leave_sweep, sweepings_of
 
-__all__ = ["look_behind", "look_behind_night", "report_cancelled", "report_cancelled_night"]
+__all__ = [
+    "look_behind",
+    "look_behind_night",
+    "report_cancelled",
+    "report_cancelled_night",
+    "report_cancelled_retention",
+    "report_cancelled_sweep",
+]
 
 _PATIENCE = 30.0
 """A person waits for the run to be shown as cancelled."""
@@ -35,7 +57,7 @@ _PATIENCE = 30.0
 async def report_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
     """Name what the cancelled order has in the cloud, in the run's log and on its page, and what to do with it."""
     given = flow.validate_parameters(flow_run.parameters)
-    left = await look_behind(cast("OrderForm", given["order"]), cast("OtcProject", given["project"]), run_id=str(flow_run.id))
+    left = await look_behind(cast("ImageForm", given["order"]), cast("OtcProject", given["project"]), run_id=str(flow_run.id))
     result = RunResult.of(left)
     logger = flow_run_logger(flow_run, flow)
     for line in pages.leftover_lines(result, left):
@@ -43,7 +65,7 @@ async def report_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State
     await publish(result, flow_run.id, flow_run.tags)
 
 
-async def look_behind(form: OrderForm, project: OtcProject, *, run_id: str) -> Leftovers:
+async def look_behind(form: ImageForm, project: OtcProject, *, run_id: str) -> Leftovers:
     """What the order has in the cloud; where the cloud does not tell in time, the order alone and the reason.
 
     The order itself is marked as stopped, so that no reconciler goes on with it. One that only checks has nothing there, whatever
@@ -54,10 +76,18 @@ async def look_behind(form: OrderForm, project: OtcProject, *, run_id: str) -> L
         if not form.dry_run:
             async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
                 await stop_orders_of(run_id, ctx)
-                return await look_for_leftovers(form.order(ctx.settings), ctx)
+                return await _left_of(form, ctx, run_id=run_id)
     except (B2iError, TimeoutError) as error:
-        unread["the cloud"] = error.message if isinstance(error, B2iError) else f"no answer within {_PATIENCE:.0f} s"
-    return Leftovers(things=(Leftover(kind="backup", id=form.backup_id),), seen_at=datetime.now(UTC), unread=unread)
+        unread["the cloud"] = _why_not(error)
+    things = (Leftover(kind="backup", id=form.backup_id),) if isinstance(form, OrderForm) else ()
+    return Leftovers(things=things, seen_at=datetime.now(UTC), unread=unread)
+
+
+async def _left_of(form: ImageForm, ctx: Context, *, run_id: str) -> Leftovers:
+    order = form.order(ctx.settings)
+    if isinstance(form, ServerForm):
+        return await left_of_server_order(form.server.strip(), form.backup, order, ctx, run_id=run_id)
+    return await look_for_leftovers(order, ctx)
 
 
 async def report_cancelled_night(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
@@ -83,5 +113,42 @@ async def look_behind_night(name: str, project: OtcProject, *, run_ids: tuple[st
                 await stop_orders_of(run_id, ctx)
             return await look_for_night(policy_named(name, ctx.settings).policy, ctx)
     except (B2iError, TimeoutError) as error:
-        why = error.message if isinstance(error, B2iError) else f"no answer within {_PATIENCE:.0f} s"
-        return NightLeft(seen_at=datetime.now(UTC), unread=why)
+        return NightLeft(seen_at=datetime.now(UTC), unread=_why_not(error))
+
+
+async def report_cancelled_sweep(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
+    """Name what the cancelled sweep has removed."""
+    given = flow.validate_parameters(flow_run.parameters)
+    project, grace = cast("OtcProject", given["project"]), str(given["grace"])
+    looked, so_far, unread = await sweepings_of(flow_run.id), None, ""
+    if looked is not None:
+        try:
+            async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
+                so_far = await gone_since(looked, ctx, grace=length(grace, "grace"))
+        except (B2iError, TimeoutError) as error:
+            unread = _why_not(error)
+    words = deletion_pages.cancelled_sweep_sentence(so_far, looked, unread)
+    page = deletion_pages.sweep_page(so_far, words, seen_at=datetime.now(UTC)) if so_far else f"# {words}"
+    await leave_sweep(flow_run.id, SweepResult.of_cancelled(so_far or looked, words), words, page)
+    flow_run_logger(flow_run, flow).warning(words)
+
+
+async def report_cancelled_retention(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
+    """Name what the cancelled retention has deleted."""
+    given = flow.validate_parameters(flow_run.parameters)
+    policy, project = str(given["policy"]), cast("OtcProject", given["project"])
+    plan, gone, unread = await plan_of(flow_run.id), tuple[str, ...](), ""
+    if plan is not None:
+        try:
+            async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
+                gone = await gone_images(plan, ctx)
+        except (B2iError, TimeoutError) as error:
+            unread = _why_not(error)
+    words = deletion_pages.cancelled_retention_sentence(plan, gone, unread)
+    page = deletion_pages.cancelled_retention_page(plan, gone, words)
+    await leave_retention(flow_run.id, policy, RetentionResult.of_cancelled(plan, gone, words), words, page)
+    flow_run_logger(flow_run, flow).warning(words)
+
+
+def _why_not(error: B2iError | TimeoutError) -> str:
+    return error.message if isinstance(error, B2iError) else f"no answer within {_PATIENCE:.0f} s"

@@ -6,7 +6,7 @@ The key fact stands in the resource's name, since the event feed shows that and 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 from prefect.events import emit_event
 
@@ -17,7 +17,15 @@ from backup_to_image.steps.await_image import FinishedImage
 from backup_to_image.steps.make import ImageHandle
 from backup_to_image.steps.reconcile import Reconciled
 
-__all__ = ["image_ready", "image_refused", "image_shared", "night_finished", "order_told", "server_launched"]
+__all__ = [
+    "deletion_finished",
+    "image_ready",
+    "image_refused",
+    "image_shared",
+    "night_finished",
+    "order_told",
+    "server_launched",
+]
 
 _LONGEST_NAME = 250
 
@@ -64,6 +72,23 @@ def night_finished(policy: str, report: NightReport | None, words: str, *, outco
         },
         payload={"policy": policy, "outcome": outcome, "night": report.night if report else None, "summary": words}
         | {"counts": dict(counted), "requests": report.requests if report else 0},
+    )
+
+
+def deletion_finished(what: Literal["sweep", "retention"], policy: str, outcome: str, words: str) -> None:
+    """`b2i.sweep.finished`, and `b2i.retention.finished` of a policy, with the label `b2i.outcome`.
+
+    It is done, partly, still_running or failed.
+    """
+    named = f"{policy}: {words}" if policy else words
+    emit_event(
+        f"b2i.{what}.finished",
+        resource={
+            "prefect.resource.id": f"b2i.policy.{policy}" if policy else "b2i.sweep",
+            "prefect.resource.name": named[:_LONGEST_NAME],
+            "b2i.outcome": outcome,
+        },
+        payload={"policy": policy or None, "outcome": outcome, "summary": words},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from prefect import task
 
@@ -37,9 +37,11 @@ async def await_image(handle: ImageHandle, ctx: Context, deadline: datetime) -> 
 
 
 @task(name="share image", task_run_name="share image {image.name}", **RETRY)
-async def share_image(image: Image, projects: tuple[str, ...], ctx: Context) -> tuple[str, ...]:
-    """Share the image and prove it by the member list. Projects that have it are left alone."""
-    shared = await share_and_prove(image, projects, ctx)
+async def share_image(
+    image: Image, projects: tuple[str, ...], ctx: Context, *, share_for: timedelta | None = None
+) -> tuple[str, ...]:
+    """Share the image and prove it by the member list, until a day where the order says so. Who has it is left alone."""
+    shared = await share_and_prove(image, projects, ctx, share_for=share_for)
     image_shared(image, shared)
     return shared
 

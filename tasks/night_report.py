@@ -22,11 +22,11 @@ from backup_to_image.steps.board import board_rows, read_board
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.policy_file import PolicyFile
 from tasks import pages
+from tasks.artifacts import artifact_key
 from tasks.events import night_finished
 from tasks.policy import NO_RETRY
 
 __all__ = [
-    "artifact_key",
     "mistake",
     "night_ended",
     "night_not_begun",
@@ -136,11 +136,6 @@ async def show_board(named: str, policy: PolicyFile, ctx: Context) -> None:
         ctx.tell(f"warning: there is no board this time: {error.message}")
         return
     await acreate_table_artifact(board_rows(board), key=f"board-{artifact_key(named)}", description=board.summary)
-
-
-def artifact_key(policy: str) -> str:
-    """As Prefect takes an artifact's key: small letters, digits and dashes."""
-    return "".join(char if char.isalnum() and char.isascii() else "-" for char in policy.lower())
 
 
 def _named() -> str:

@@ -13,6 +13,7 @@ from backup_to_image.steps.night_left import NightLeft
 from backup_to_image.steps.reconcile import Reconciled
 
 __all__ = [
+    "cell",
     "checks_page",
     "go_on",
     "leftover_lines",
@@ -119,7 +120,7 @@ def night_left_page(left: NightLeft) -> str:
     rows = [("there", one) for one in left.there] + [("asked for", one) for one in left.asked]
     if rows:
         table = ["| Server | Image | |", "|---|---|---|"]
-        table += [f"| {_cell(one.server_name)} | {state} | {_cell(one.reason)} |" for state, one in rows[:_MOST_ROWS]]
+        table += [f"| {cell(one.server_name)} | {state} | {cell(one.reason)} |" for state, one in rows[:_MOST_ROWS]]
         parts.append("\n".join(table))
     if len(rows) > _MOST_ROWS:
         parts.append(f"And {len(rows) - _MOST_ROWS} more.")
@@ -167,7 +168,7 @@ def checks_page(report: Report) -> str:
         waiting = ("yes" if check.waiting_helps else "no") if refused else ""
         why = check.why + (f" ({check.code})" if check.code else "")
         mark = f"**{check.verdict}**" if refused else check.verdict
-        rows.append(f"| {mark} | {_cell(check.rule)} | {_cell(why)} | {_cell(check.action)} | {waiting} |")
+        rows.append(f"| {mark} | {cell(check.rule)} | {cell(why)} | {cell(check.action)} | {waiting} |")
     return f"# Checks of {report.subject}\n\n{verdict(report)}.\n\n" + "\n".join(rows)
 
 
@@ -193,7 +194,7 @@ def orders_page(orders: tuple[Reconciled, ...], started: tuple[str, ...]) -> str
             late = ", **past its deadline**" if order.overdue and order.outcome not in {"finished", "failed"} else ""
             words = f"{order.words}. {order.action}".strip()
             outcome = order.outcome.replace("_", " ") + late
-            rows.append(f"| {order.verb} {_cell(order.subject)} | {order.since:%Y-%m-%d %H:%M} | {outcome} | {_cell(words)} |")
+            rows.append(f"| {order.verb} {cell(order.subject)} | {order.since:%Y-%m-%d %H:%M} | {outcome} | {cell(words)} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)
 
@@ -205,15 +206,16 @@ def _yes(helps: bool) -> str:
 def _leftover_parts(left: Leftovers) -> list[str]:
     rows = ["| | | The cloud says | Made at (UTC) |", "|---|---|---|---|"]
     for one in left.things:
-        what = " ".join(filter(None, (_cell(one.name), f"`{one.id}`" if one.id else "")))
+        what = " ".join(filter(None, (cell(one.name), f"`{one.id}`" if one.id else "")))
         status = _normal(one.status) if one.kind == "image" else one.status
         made = f"{one.made_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if one.made_at else ""
-        rows.append(f"| {_KINDS.get(one.kind, one.kind)} | {what} | {_cell(status)} | {made} |")
+        rows.append(f"| {_KINDS.get(one.kind, one.kind)} | {what} | {cell(status)} | {made} |")
     parts = [f"As the cloud said at {left.seen_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC:", "\n".join(rows)]
     if left.unread:
         parts.append("Not to be seen:\n\n" + "\n".join(f"* {what}: {why}" for what, why in left.unread.items()))
     if left.made:
-        parts.append(f"From a terminal: `b2i create {left.handle['backup']}`.")
+        if "backup" in left.handle:
+            parts.append(f"From a terminal: `b2i create {left.handle['backup']}`.")
         parts.append(_rid_of(left))
     return parts
 
@@ -222,7 +224,10 @@ def _rid_of(left: Leftovers) -> str:
     """How to be rid of what the order made: by hand, since whoever cancels may still want it."""
     launch = left.handle.get("launch")
     ways = [f"`b2i teardown {launch}` removes the servers with their disks"] if launch else []
-    ways.append("once the image is Normal, delete it in the console, which frees its backup for another one")
+    if left.backup_made:
+        ways.append("delete the image in the console once it is Normal, and then the backup that was made for it")
+    else:
+        ways.append("once the image is Normal, delete it in the console, which frees its backup for another one")
     return f"**If it is not wanted:** {'; then '.join(ways)}. What is older than this run was there before."
 
 
@@ -248,7 +253,7 @@ def _delivery_parts(delivery: Delivery) -> list[str]:
             ("probes", "not probed: ACTIVE is all the proof" if not launch.probed else None),
         ]
         rows += [(f"probe {one.probe}", f"{'ok' if one.ok else '**no**'}: {one.answer}") for one in launch.probes]
-    table = ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows if value)]
+    table = ["| | |", "|---|---|", *(f"| {name} | {cell(value)} |" for name, value in rows if value)]
     parts = ["\n".join(table)]
     if delivery.steps:
         steps = ["| Step | Seconds | Requests |", "|---|--:|--:|"]
@@ -262,5 +267,6 @@ def _normal(status: str | None) -> str:
     return "Normal" if status == "active" else status or "unknown"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text from outside inside a table."""
     return text.replace("|", "\\|").replace("\n", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import FlowRunContext
 from prefect.states import AwaitingRetry, Cancelling
 
 from backup_to_image.steps.reconcile import Reconciled
@@ -52,6 +54,7 @@ async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = _L
     They adopt what is there, so they end at once, and with their own report. `left_alone`: how long ago a crash must be.
     """
     still_open = {order.run_id for order in orders if order.outcome not in {"finished", "failed"}}
+    ours = _of_this_project()
     late = FlowRunFilterState(name=FlowRunFilterStateName(any_=["StillRunning"]))
     crashed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED]))
     started: list[str] = []
@@ -59,12 +62,24 @@ async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = _L
         ended = [run for run in await _runs(client, late) if str(run.id) not in still_open]
         left = [run for run in await _runs(client, crashed) if _age(run) >= left_alone]
         for run in [*ended, *left]:
-            if run.run_count >= MOST_STARTS or _age(run) > _GIVEN_UP:
+            if run.run_count >= MOST_STARTS or _age(run) > _GIVEN_UP or not ours(run):
                 continue
             await client.set_flow_run_state(run.id, AwaitingRetry(message="Started again by the reconciler."))
             get_run_logger().info("run %s starts again", run.name)
             started.append(run.name)
     return tuple(started)
+
+
+def _of_this_project() -> Callable[[FlowRun], bool]:
+    """Whose runs a reconciler may start again: those with its own block.
+
+    Of other projects' orders it knows nothing, and would take one that is at work there for one that has ended.
+    """
+    context = FlowRunContext.get()
+    block = context.flow_run.parameters.get("project") if context and context.flow_run else None
+    if not (isinstance(block, dict) and "$ref" in block):
+        return lambda _: True
+    return lambda run: run.parameters.get("project") == block
 
 
 async def stop_shards(night: UUID) -> tuple[str, ...]:

@@ -11,25 +11,36 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
-from backup_to_image.model import Delivery, ImageOrder, LaunchOrder, Outcome, Report, Value
+from backup_to_image.model import Delivery, Duration, ImageOrder, LaunchOrder, Outcome, Report, Value
 from backup_to_image.model.night import NightPlan, NightReport
 from backup_to_image.settings import Settings
 from backup_to_image.steps.leftovers import Leftovers
+from backup_to_image.steps.of_server import WhichBackup
 from backup_to_image.steps.policy_file import PolicyFile, read_policy
+from backup_to_image.steps.retire import Retired, RetirementPlan
+from backup_to_image.steps.sweep import Swept
 from backup_to_image.yamlfile import load_file
 
 __all__ = [
     "NIGHT_RESULT_KEY",
     "RESULT_KEY",
+    "RETENTION_RESULT_KEY",
+    "SWEEP_RESULT_KEY",
+    "ImageForm",
     "NightResult",
     "OrderForm",
+    "RetentionResult",
     "RunError",
     "RunResult",
+    "ServerForm",
+    "SweepResult",
+    "as_text",
     "files_in",
     "launch_order",
+    "length",
     "policies_of",
     "policy_named",
 ]
@@ -38,8 +49,12 @@ RESULT_KEY = "image-from-backup-result"
 """Key of the artifact in which a run leaves its RunResult: Prefect's own results could be read by the worker alone."""
 NIGHT_RESULT_KEY = "nightly-result"
 """The same of a night: its NightResult."""
+SWEEP_RESULT_KEY = "sweep-result"
+RETENTION_RESULT_KEY = "retired-result"
+"""Unlike `retention-...`, which is the page of a policy, whatever its name."""
 
 _SUFFIXES = (".yaml", ".yml")
+_LENGTH: TypeAdapter[timedelta] = TypeAdapter(Duration)
 
 Tag = Annotated[str, Field(pattern=r"^[^=\s]+=[^=\s]*$")]
 
@@ -48,68 +63,61 @@ def _field(position: int, title: str, description: str, default: Any = ..., **ru
     return Field(default, title=title, description=description, json_schema_extra={"position": position}, **rules)
 
 
-class OrderForm(BaseModel):
-    """An image from one CBR backup, and what is to happen with it. The same order again adopts what is there."""
+class ImageForm(BaseModel):
+    """What may be said of an image, and of what is to happen with it; from which backup, each form of an order says itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backup_id: str = _field(
-        0,
-        "Backup",
-        "Id of the CBR backup of a server (or its name, if only one backup has it). `b2i backups --usable` lists them.",
-        min_length=1,
-    )
     image_name: str = _field(
-        1,
+        2,
         "Image name",
         "At most 128 characters. Empty: server, date and the backup's first eight digits, so that it is unique.",
         "",
         max_length=200,
     )
-    description: str = _field(2, "Image description", "At most 1024 characters, no < or >.", "", max_length=1024)
-    tags: list[Tag] = _field(3, "Image tags", "Each as key=value, five at most. Example: team=shop.", [], max_length=5)
+    description: str = _field(3, "Image description", "At most 1024 characters, no < or >.", "", max_length=1024)
+    tags: list[Tag] = _field(4, "Image tags", "Each as key=value, five at most. Example: team=shop.", [], max_length=5)
     share_with: list[str] = _field(
-        4, "Share with", "Aliases of projects from b2i.yaml on the worker, ten at most. Empty: the image is not shared.", []
+        5, "Share with", "Aliases of projects from b2i.yaml on the worker, ten at most. Empty: the image is not shared.", []
+    )
+    share_for: str = _field(
+        6,
+        "Share for",
+        "How long those projects are to have it, such as 30d or 12h; the sweep ends it afterwards. Empty: without an end.",
+        "",
+        pattern=r"^(\d+(\.\d+)?[smhd])?$",
     )
     launch: str = _field(
-        5,
+        7,
         "Launch order",
         "File name of a launch order in the worker's directory (`directories.launch` of b2i.yaml), such as shop-db-01.yaml. "
         "Empty: no server is launched.",
         "",
     )
     timeout_minutes: int = _field(
-        6, "Wait for the image (minutes)", "5 to 1440. Past that the cloud goes on; the same order resumes.", 120, ge=5, le=1440
+        8, "Wait for the image (minutes)", "5 to 1440. Past that the cloud goes on; the same order resumes.", 120, ge=5, le=1440
     )
     wait_backup_minutes: int = _field(
-        7,
+        9,
         "Wait for the backup (minutes)",
-        "0 to 1440. How long to wait for a backup that is still being made; 0 refuses it.",
+        "0 to 1440. How long to wait for a backup that is still being made; 0 refuses it (one that is made now: waits an hour).",
         0,
         ge=0,
         le=1440,
     )
-    after_failure: bool = _field(8, "Next attempt", "Make the next image although the last attempt ended badly.", False)
-    dry_run: bool = _field(9, "Only check", "Look at every rule and report; nothing is made.", False)
+    after_failure: bool = _field(10, "Next attempt", "Make the next image although the last attempt ended badly.", False)
+    dry_run: bool = _field(11, "Only check", "Look at every rule and report; nothing is made.", False)
 
-    @classmethod
-    def of(cls, order: ImageOrder, *, launch: str = "", after_failure: bool = False, dry_run: bool = False) -> Self:
-        """The form that stands for an order; `launch` is the file name under which the worker knows the launch order."""
-        return cls(
-            backup_id=order.backup_id,
-            image_name=order.name or "",
-            description=order.description,
-            tags=[f"{key}={value}" for key, value in order.tags.items()],
-            share_with=list(order.share_with),
-            launch=launch,
-            timeout_minutes=max(5, _minutes(order.timeout)),
-            wait_backup_minutes=_minutes(order.wait_backup) if order.wait_backup else 0,
-            after_failure=after_failure,
-            dry_run=dry_run,
-        )
+    @property
+    def subject(self) -> str:
+        """What the order is about, as `b2i create` takes it."""
+        raise NotImplementedError
 
     def order(self, settings: Settings) -> ImageOrder:
         """The order that the steps take. Raises UsageError with everything in the form that cannot be read."""
+        raise NotImplementedError
+
+    def _order(self, backup_id: str, settings: Settings) -> ImageOrder:
         problems: list[str] = []
         tags: dict[str, str] = {}
         for tag in self.tags:
@@ -117,7 +125,16 @@ class OrderForm(BaseModel):
             if key in tags:
                 problems.append(f"Image tags: {key} is given twice.")
             tags[key] = value
-        launch = None
+        recipients = tuple(name.strip() for name in self.share_with if name.strip())
+        share_for, launch = None, None
+        try:
+            share_for = length(self.share_for, "Share for") if self.share_for.strip() else None
+        except UsageError as error:
+            problems += error.problems
+        if self.share_for.strip() and not recipients:
+            problems.append("Share for says how long; Share with says with whom, and is empty.")
+        if share_for == timedelta(0):
+            problems.append("Share for: a share that ends at once is none; leave Share with empty.")
         try:
             launch = launch_order(self.launch, settings) if self.launch.strip() else None
         except UsageError as error:
@@ -125,15 +142,104 @@ class OrderForm(BaseModel):
         if problems:
             raise UsageError(problems, action="Nothing was made. Correct the form: Copy to new run keeps what was filled in.")
         return ImageOrder(
-            backup_id=self.backup_id,
+            backup_id=backup_id,
             name=self.image_name.strip() or None,
             description=self.description,
             tags=tags,
-            share_with=tuple(name.strip() for name in self.share_with if name.strip()),
+            share_with=recipients,
+            share_for=share_for,
             launch=launch,
             timeout=timedelta(minutes=self.timeout_minutes),
             wait_backup=timedelta(minutes=self.wait_backup_minutes) if self.wait_backup_minutes else None,
         )
+
+
+class OrderForm(ImageForm):
+    """An image from one CBR backup, and what is to happen with it. The same order again adopts what is there."""
+
+    backup_id: str = _field(
+        0,
+        "Backup",
+        "Id of the CBR backup of a server (or its name, if only one backup has it). `b2i backups --usable` lists them.",
+        min_length=1,
+    )
+
+    @classmethod
+    def of(cls, order: ImageOrder, *, launch: str = "", after_failure: bool = False, dry_run: bool = False) -> Self:
+        """The form that stands for an order; `launch` is the file name under which the worker knows the launch order."""
+        said = _said(order, launch=launch, after_failure=after_failure, dry_run=dry_run)
+        return cls(backup_id=order.backup_id, **said)
+
+    @property
+    def subject(self) -> str:
+        return self.backup_id
+
+    def order(self, settings: Settings) -> ImageOrder:
+        return self._order(self.backup_id, settings)
+
+
+class ServerForm(ImageForm):
+    """An image of one server, from its newest backup or from one that is made now, and what is to happen with it."""
+
+    server: str = _field(0, "Server", "Id of the server (or its name, if only one server has it).", min_length=1)
+    backup: WhichBackup = _field(
+        1,
+        "Backup",
+        "newest: its newest backup that can become an image. now: it is backed up first, in the vault that protects it. A run "
+        "keeps to its backup however often it starts; a new run of `now` is a new backup.",
+        "newest",
+    )
+
+    @classmethod
+    def of(
+        cls,
+        order: ImageOrder,
+        *,
+        server: str,
+        backup: WhichBackup,
+        launch: str = "",
+        after_failure: bool = False,
+        dry_run: bool = False,
+    ) -> Self:
+        """The form that stands for an order whose backup is the server's newest, or made now."""
+        return cls(server=server, backup=backup, **_said(order, launch=launch, after_failure=after_failure, dry_run=dry_run))
+
+    @property
+    def subject(self) -> str:
+        return f"--server {self.server.strip()} --{'newest' if self.backup == 'newest' else 'backup-now'}"
+
+    def order(self, settings: Settings) -> ImageOrder:
+        """Still without its backup, which the cloud has to be asked for."""
+        return self._order("", settings)
+
+
+def _said(order: ImageOrder, *, launch: str, after_failure: bool, dry_run: bool) -> dict[str, Any]:
+    """What every form says of an order."""
+    return {
+        "image_name": order.name or "",
+        "description": order.description,
+        "tags": [f"{key}={value}" for key, value in order.tags.items()],
+        "share_with": list(order.share_with),
+        "share_for": as_text(order.share_for) if order.share_for else "",
+        "launch": launch,
+        "timeout_minutes": max(5, _minutes(order.timeout)),
+        "wait_backup_minutes": _minutes(order.wait_backup) if order.wait_backup else 0,
+        "after_failure": after_failure,
+        "dry_run": dry_run,
+    }
+
+
+def length(text: str, what: str) -> timedelta:
+    """A length of time as people write it, such as 24h. Raises UsageError that names what it is of."""
+    try:
+        return _LENGTH.validate_python(text.strip())
+    except ValidationError as error:
+        raise UsageError(f"{what}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
+
+
+def as_text(wanted: timedelta) -> str:
+    """The same the other way."""
+    return str(_LENGTH.dump_python(wanted, mode="json"))
 
 
 def launch_order(name: str, settings: Settings) -> LaunchOrder:
@@ -192,11 +298,23 @@ class RunError(Value):
     retryable: bool = False
 
     @classmethod
+    def of(cls, error: B2iError) -> Self:
+        return cls(code=error.code, message=error.message, action=error.action, retryable=error.retryable)
+
+    @classmethod
     def of_cancelled(cls, words: str, *, at_work: bool) -> Self:
         """What stands for an error where somebody cancelled."""
         goes_on = "What the cloud was asked to make, it goes on making." if at_work else "The cloud was asked for nothing."
         action = "Retry the run, or give the same order again: it adopts what is there and goes on." if at_work else ""
         return cls(code="b2i.cancelled", message=f"{words} {goes_on}", action=action, retryable=at_work)
+
+    @classmethod
+    def of_cancelled_deletion(cls, words: str) -> Self:
+        """The same where things were to go."""
+        action = "The next run looks at everything again and goes on."
+        return cls(
+            code="b2i.cancelled", message=f"{words} What the cloud was asked to delete, it goes on deleting.", action=action
+        )
 
 
 class RunResult(Value):
@@ -223,7 +341,7 @@ class RunResult(Value):
             return cls(exit_code=0, outcome=None, report=came)
         if isinstance(came, Leftovers):
             return cls._of_cancelled(came)
-        error = RunError(code=came.code, message=came.message, action=came.action, retryable=came.retryable)
+        error = RunError.of(came)
         delivery = came.delivery if isinstance(came, PartlyDone) else None
         return cls(
             exit_code=came.exit_code,
@@ -260,7 +378,7 @@ class NightResult(Value):
             return cls(exit_code=came.exit_code, outcome=came.outcome, report=came)
         if isinstance(came, NightPlan):
             return cls(exit_code=3 if came.refusals else 0, outcome="refused" if came.refusals else None, plan=came)
-        error = RunError(code=came.code, message=came.message, action=came.action, retryable=came.retryable)
+        error = RunError.of(came)
         return cls(exit_code=came.exit_code, outcome=_outcome(came), error=error)
 
     @classmethod
@@ -268,6 +386,51 @@ class NightResult(Value):
         """Nobody waits any more and the cloud works on: as after a deadline, the same night resumes."""
         error = RunError.of_cancelled(words, at_work=at_work)
         return cls(exit_code=4 if at_work else 1, outcome="still_running" if at_work else "failed", error=error)
+
+
+class SweepResult(Value):
+    """What came of one sweep in Prefect: what `b2i --prefect sweep` prints, and its exit code."""
+
+    exit_code: int
+    swept: Swept | None = None
+    error: RunError | None = None
+
+    @classmethod
+    def of(cls, came: Swept | B2iError) -> Self:
+        """The result of a sweep, or of an error that kept it from looking."""
+        if isinstance(came, Swept):
+            return cls(exit_code=5 if came.left else 0, swept=came)
+        return cls(exit_code=came.exit_code, error=RunError.of(came))
+
+    @classmethod
+    def of_cancelled(cls, so_far: Swept | None, words: str) -> Self:
+        """`so_far`: what is gone by now; None where nothing was to go."""
+        return cls(exit_code=4 if so_far else 1, swept=so_far, error=RunError.of_cancelled_deletion(words))
+
+
+class RetentionResult(Value):
+    """What came of a policy's retention in Prefect: what `b2i --prefect retention` prints, and its exit code."""
+
+    exit_code: int
+    plan: RetirementPlan | None = None
+    done: Retired | None = None
+    """None: only planned."""
+    gone: tuple[str, ...] = ()
+    """Of a run that was cancelled: those images of the plan that are not there any more."""
+    error: RunError | None = None
+
+    @classmethod
+    def of(cls, came: RetirementPlan | B2iError, done: Retired | None = None) -> Self:
+        """The result of a plan and of what was done of it, or of an error."""
+        if isinstance(came, RetirementPlan):
+            return cls(exit_code=done.exit_code if done else 0, plan=came, done=done)
+        return cls(exit_code=came.exit_code, error=RunError.of(came))
+
+    @classmethod
+    def of_cancelled(cls, plan: RetirementPlan | None, gone: tuple[str, ...], words: str) -> Self:
+        """`plan`: what was to go; None where nothing was begun."""
+        error = RunError.of_cancelled_deletion(words)
+        return cls(exit_code=4 if plan else 1, plan=plan, gone=gone, error=error)
 
 
 def _outcome(error: B2iError) -> Outcome:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 
 import pytest
 
+from backup_to_image.cli.demo import CLOUD
 from tests.support.house import BIN, ROOT, House, patience
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(600)]
@@ -43,6 +45,36 @@ def test_a_refused_order_ends_with_3_and_every_reason_and_nothing_made(house: Ho
     assert all(why in said["error"]["message"] and why in told for why in refused)
     assert house.asked("createWholeImage") == before
     assert "Traceback" not in house.log("worker-1")[logged:]
+
+
+def test_a_server_is_backed_up_now_and_its_image_shared_until_a_day_and_the_newest_backup_is_that_one(house: House) -> None:
+    server = ("--prefect", "create", "--server", "shop-mail-01")
+    before = house.asked("createCheckpoint")
+    code, said, told = house.b2i(*server, "--backup-now", "--share-with", "dr", "--share-for", "30d")
+    assert (code, said["outcome"], said["shared_with"]) == (0, "made", [house.account["second_project"]]), (said, told)
+    code, newest, told = house.b2i(*server, "--newest")
+    assert (code, newest["outcome"], newest["backup_id"]) == (0, "adopted", said["backup_id"]), told
+    assert set(newest) == set(said)
+    assert house.asked("createCheckpoint") == before + 1
+
+
+def test_a_sweep_ordered_from_a_terminal_prints_what_the_local_door_prints(house: House) -> None:
+    environ = {"OS_CLIENT_CONFIG_FILE": str(house.files["clouds"]), "OS_CLOUD": CLOUD, "B2I_CONFIG": str(house.files["settings"])}
+    code, said, told = house.b2i("--prefect", "sweep", "--grace", "2h")
+    local = subprocess.run(
+        [BIN / "b2i", "--json", "sweep"],
+        cwd=house.folder,
+        env=house.environ | environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    itself = json.loads(local.stdout)
+    assert (code, said["error"], said["unread"]) == (0, None, {}), told
+    assert [(one["id"], one["first_seen"]) for one in said["found"]] == [
+        (one["id"], one["first_seen"]) for one in itself["found"]
+    ]
+    assert set(said) == set(itself)
 
 
 def test_setup_from_the_command_line_changes_nothing_the_second_time(house: House) -> None:

@@ -40,12 +40,12 @@ async def came_of(state: State[Any]) -> Any:
 
 
 async def pages(state: State[Any]) -> dict[str, str]:
-    """The run's artifacts by key."""
+    """The run's artifacts by key, the newest of each."""
     run_id = state.state_details.flow_run_id
     assert run_id
     async with get_client() as client:
         found = await client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id])))
-    return {artifact.key: str(artifact.data) for artifact in found}
+    return {artifact.key: str(artifact.data) for artifact in sorted(found, key=lambda one: str(one.created))}
 
 
 def asked(region: Emulator, *operations: str) -> int:

@@ -13,18 +13,24 @@ from prefect.utilities.callables import parameter_schema
 
 from backup_to_image import __version__
 from backup_to_image.errors import UsageError
-from backup_to_image.form import OrderForm
+from backup_to_image.form import OrderForm, ServerForm
 from backup_to_image.model import ImageOrder
 from backup_to_image.settings import Settings, read_settings
 from deployments.setup import HEARTBEAT_SECONDS
 from flows.image_from_backup import image_from_backup
+from flows.image_of_server import image_of_server
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.fixture(scope="module")
-def schema() -> dict[str, Any]:
-    return parameter_schema(image_from_backup).model_dump()
+FORMS = {"OrderForm": image_from_backup, "ServerForm": image_of_server}
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def schema(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The parameters of each way of ordering, its form as `form`."""
+    found = parameter_schema(FORMS[request.param]).model_dump()
+    return found | {"form": found["definitions"][request.param]["properties"]}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +41,16 @@ def declared() -> dict[str, Any]:
 
 
 def test_every_field_of_the_form_has_a_title_a_description_and_a_place(schema: dict[str, Any]) -> None:
-    fields = schema["definitions"]["OrderForm"]["properties"]
-    assert len(fields) <= 10
-    assert [field["position"] for field in fields.values()] == list(range(len(fields)))
+    fields = schema["form"]
+    assert len(fields) <= 12
+    positions = [field["position"] for field in fields.values()]
+    assert len(set(positions)) == len(fields)
+    assert min(positions) == 0
     assert all(field["title"] and field["description"] for field in fields.values())
 
 
 def test_the_form_has_nothing_that_the_ui_cannot_fill_in(schema: dict[str, Any]) -> None:
-    fields = schema["definitions"]["OrderForm"]["properties"]
+    fields = schema["form"]
     assert not [name for name, field in fields.items() if {"anyOf", "oneOf", "allOf", "$ref"} & set(field)], (
         "no unions, no Optional"
     )
@@ -50,7 +58,7 @@ def test_the_form_has_nothing_that_the_ui_cannot_fill_in(schema: dict[str, Any])
 
 
 def test_limits_stand_in_the_words_too_because_the_form_hides_them(schema: dict[str, Any]) -> None:
-    for field in schema["definitions"]["OrderForm"]["properties"].values():
+    for field in schema["form"].values():
         for limit in ("minimum", "maximum"):
             if limit in field:
                 assert str(field[limit]) in field["description"]
@@ -80,11 +88,28 @@ def test_an_order_comes_back_from_the_form_as_it_was() -> None:
         description="before the update",
         tags={"team": "shop"},
         share_with=("dr",),
+        share_for=timedelta(hours=36),
         timeout=timedelta(minutes=90),
         wait_backup=timedelta(minutes=30),
     )
     assert OrderForm.of(order).order(Settings()) == order
     assert OrderForm(backup_id="b").order(Settings()) == ImageOrder(backup_id="b")
+    of_server = ServerForm.of(order, server="shop-db-01", backup="now")
+    assert of_server.order(Settings()) == order.model_copy(update={"backup_id": ""})
+    assert (of_server.share_for, of_server.subject) == ("36h", "--server shop-db-01 --backup-now")
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ({"share_for": "30d"}, "with whom"),
+        ({"share_for": "0d", "share_with": ["dr"]}, "ends at once"),
+        ({"share_for": "9999999d", "share_with": ["dr"]}, "longer than"),
+    ],
+)
+def test_how_long_a_share_lasts_is_a_length_and_goes_with_a_recipient(said: dict[str, Any], word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        OrderForm(backup_id="b", **said).order(Settings())
 
 
 def test_a_launch_order_is_found_by_its_file_name_with_or_without_ending(settings_file: Path) -> None:

@@ -166,6 +166,8 @@ def test_a_night_ordered_from_a_terminal_prints_what_the_local_door_prints_and_e
     assert (again[0], again[1]["outcome"], len(again[1]["adopted"])) == (0, "adopted", 3)
     looked = house.b2i("--prefect", "nightly", "terminal", "--dry-run")
     assert (looked[0], {one["action"] for one in looked[1]["plan"]["members"]}) == (0, {"adopt"})
+    kept, told, said = house.b2i("--prefect", "retention", "terminal", "--apply", "--fail-on-findings")
+    assert (kept, told["policy"], len(told["keep"]), told["delete"], told["error"]) == (0, "terminal", 3, [], None), said
     missing = house.b2i("--prefect", "nightly", "no-such-policy")
     assert (missing[0], "nightly/no-such-policy" in missing[1]["error"]["message"]) == (2, True)
 
@@ -255,7 +257,7 @@ def letters(house: House, nights: Nights) -> Iterator[list[str]]:
     yield Letters.came
     box.shutdown()
     for one in house.ask("POST", "/automations/filter"):
-        if one["name"].startswith("b2i: a night"):
+        if one["name"].startswith(("b2i: a night", "b2i: a sweep")):
             house.ask("DELETE", f"/automations/{one['id']}")
     for block in house.ask("POST", "/block_documents/filter"):
         if block["name"] == "b2i-night":  # or the next test's server would be told of nights as well

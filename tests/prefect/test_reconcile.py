@@ -11,8 +11,10 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import Event
-from prefect.states import Crashed, Failed, Running
+from prefect.flow_engine import run_flow_async
+from prefect.states import Crashed, Failed, Running, Scheduled
 
+from backup_to_image.blocks import OtcProject
 from backup_to_image.emulator import Emulator
 from backup_to_image.errors import StillRunning
 from backup_to_image.model import ImageOrder
@@ -26,6 +28,7 @@ pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("serve
 
 Account = dict[str, Any]
 DEPLOYMENT = "image-from-backup/on-demand"
+RECONCILER = "reconcile/every-ten-minutes"
 
 
 async def a_run(state: State[Any], deployment: str = DEPLOYMENT) -> FlowRun:
@@ -86,6 +89,25 @@ async def test_a_late_run_starts_again_when_the_cloud_is_done_and_not_before(
     assert "is Normal, shared with" in shown
     assert asked(region, "createWholeImage") == 1
     assert [event.event for event in await events()] == ["b2i.order.overdue", "b2i.order.finished"]
+
+
+async def test_a_late_run_of_another_project_is_left_to_the_reconciler_of_that_project(
+    project: Any, account: Account, region: Emulator
+) -> None:
+    mine = await a_run(Failed(name="StillRunning"))
+    async with get_client() as client:
+        found = await client.read_deployment_by_name(DEPLOYMENT)
+        block = await OtcProject(**{one: account[one] for one in ("auth_url", "project_name")}).asave("elsewhere", overwrite=True)
+        order = {"order": {"backup_id": "any"}, "project": {"$ref": {"block_document_id": str(block)}}}
+        theirs = await client.create_flow_run_from_deployment(found.id, parameters=order)
+        await client.set_flow_run_state(theirs.id, Failed(name="StillRunning"), force=True)
+    run = await a_run(Scheduled(), RECONCILER)  # its block is the deployment's, by reference
+    done: State[Any] = await run_flow_async(reconcile, flow_run=run, parameters={"project": project}, return_type="state")
+    assert done.is_completed(), done.message
+    assert (await state_of(mine), await state_of(theirs)) == ("AwaitingRetry", "StillRunning")
+    async with get_client() as client:
+        for one in (mine, theirs):
+            await client.delete_flow_run(one.id)
 
 
 async def test_the_order_of_a_run_at_work_is_left_to_it(project: Any, account: Account, region: Emulator) -> None:

@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
+from backup_to_image.cli.prefect_door import OF_A_SERVER, SWEEP
 from backup_to_image.cli.submit import submit
 from backup_to_image.errors import UsageError
 from backup_to_image.form import OrderForm
@@ -48,7 +49,8 @@ def changes(items: list[Item]) -> dict[str, str]:
 async def test_setup_makes_everything_and_a_second_time_changes_nothing(server: str, credentials: dict[str, Any]) -> None:
     first = await set_up()
     kinds = [item.kind for item in first]
-    assert kinds == ["block type", "work pool", "block", "deployment", "deployment", "schedule", "automation", "automation"]
+    deployments = ["deployment", "deployment", "deployment", "schedule", "deployment", "schedule"]
+    assert kinds == ["block type", "work pool", "block", *deployments, "automation", "automation"]
     assert set(changes(await set_up()).values()) == {"unchanged"}
     assert set(changes(await set_up(check=True)).values()) == {"unchanged"}
     assert credentials["password"] not in "".join(map(str, first))
@@ -117,7 +119,7 @@ async def test_what_differs_is_named_and_brought_back_but_a_switch_stays(server:
 async def test_the_automations_watch_our_deployments_only_and_say_so_in_words(server: str, credentials: dict[str, Any]) -> None:
     await set_up()
     async with get_client() as client:
-        deployments = [await client.read_deployment_by_name(name) for name in (DEPLOYMENT, RECONCILER)]
+        deployments = [await client.read_deployment_by_name(name) for name in (DEPLOYMENT, OF_A_SERVER, RECONCILER, SWEEP)]
         ours = [one for one in await client.read_automations() if one.name.startswith("b2i: ")]
     assert len(ours) == 2
     for automation in ours:
@@ -131,7 +133,7 @@ async def test_a_schedule_is_off_until_a_person_switches_it_on_and_stays_as_he_l
     server: str, credentials: dict[str, Any]
 ) -> None:
     async with get_client() as client:
-        (told,) = [item for item in await set_up() if item.kind == "schedule"]
+        (told,) = [item for item in await set_up() if item.name == f"{RECONCILER} every-ten-minutes"]
         deployment = await client.read_deployment_by_name(RECONCILER)
         (schedule,) = deployment.schedules
         assert (schedule.slug, schedule.active) == ("every-ten-minutes", False)
@@ -139,11 +141,29 @@ async def test_a_schedule_is_off_until_a_person_switches_it_on_and_stays_as_he_l
         assert (deployment.global_concurrency_limit and deployment.global_concurrency_limit.limit) == 1
 
         await client.update_deployment_schedule(deployment.id, schedule.id, active=True, schedule=CronSchedule(cron="0 * * * *"))
-        (told,) = [item for item in await set_up() if item.kind == "schedule"]
+        (told,) = [item for item in await set_up() if item.name == f"{RECONCILER} every-ten-minutes"]
         assert told.change == "updated"
         (schedule,) = (await client.read_deployment_by_name(RECONCILER)).schedules
         assert (schedule.schedule, schedule.active) == (CronSchedule(cron="*/10 * * * *", timezone="UTC"), True)
         await client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+
+
+async def test_the_sweep_begins_every_morning_with_apply_once_a_person_has_switched_it_on(
+    server: str, credentials: dict[str, Any]
+) -> None:
+    (told,) = [item for item in await set_up() if item.name == f"{SWEEP} every-morning"]
+    async with get_client() as client:
+        deployment = await client.read_deployment_by_name(SWEEP)
+        (schedule,) = deployment.schedules
+        assert (schedule.active, schedule.parameters) == (False, {"apply": True})
+        assert schedule.schedule == CronSchedule(cron="45 6 * * *", timezone="Europe/Berlin")
+        assert "apply" not in deployment.parameters, "whoever runs it by hand only looks"
+        assert f"with apply=true, off; on: `prefect deployment schedule resume {SWEEP} {schedule.id}`" in told.note
+
+        await client.update_deployment_schedule(deployment.id, schedule.id, parameters={"apply": False})
+        assert changes(await set_up())[f"schedule {SWEEP} every-morning"] == "updated"
+        (schedule,) = (await client.read_deployment_by_name(SWEEP)).schedules
+        assert schedule.parameters == {"apply": True}
 
 
 def test_check_exits_with_3_where_something_is_missing_and_writes_nothing(server: str, tmp_path: Path) -> None:
@@ -198,10 +218,11 @@ def write(folder: Path, name: str, file: str = "", **keys: Any) -> Path:
 async def no_nights(request: pytest.FixtureRequest) -> None:
     """Each test begins without deployments of policies: what others left would be told as left over."""
     if "server" in request.fixturenames:
-        nights = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i-night"]))
         async with get_client() as client:
-            for one in await client.read_deployments(deployment_filter=nights):
-                await client.delete_deployment(one.id)
+            for tag in ("b2i-night", "b2i-retention", "b2i-block"):
+                ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[tag]))
+                for one in await client.read_deployments(deployment_filter=ours):
+                    await client.delete_deployment(one.id)
 
 
 async def test_each_policy_has_a_deployment_of_its_own_whose_schedule_is_off_and_a_second_time_changes_nothing(
@@ -233,6 +254,24 @@ async def test_each_policy_has_a_deployment_of_its_own_whose_schedule_is_off_and
         silent = [one for one in await client.read_automations() if one.name.startswith("b2i: a run")]
     watched = [one.trigger.model_dump(mode="json")["match_related"]["prefect.resource.id"] for one in silent]
     assert all(f"prefect.deployment.{deployment.id}" in one for one in watched)
+
+
+async def test_each_policy_has_a_deployment_of_its_retention_too_whose_schedule_is_off_and_in_its_time_zone(
+    server: str, credentials: dict[str, Any], policies: Path
+) -> None:
+    await set_up()
+    async with get_client() as client:
+        deployment = await client.read_deployment_by_name("retention/nightly-shop")
+        (schedule,) = deployment.schedules
+        assert set(deployment.parameters) == {"policy", "project"}
+        assert deployment.parameters["policy"] == "nightly-shop.yaml"
+        assert (schedule.active, schedule.parameters) == (False, {"apply": True})
+        assert schedule.schedule == CronSchedule(cron="15 7 * * *", timezone="Europe/Berlin")
+        assert "nightly-shop.yaml" in (deployment.description or "")
+        (policies / "nightly-shop.yaml").unlink()
+        (told,) = [item for item in await set_up() if item.name == "retention/nightly-shop"]
+        assert told.change == "gone"
+        assert "prefect deployment delete retention/nightly-shop" in told.note
 
 
 async def test_a_policy_whose_file_is_gone_keeps_its_deployment_and_is_told(
@@ -308,7 +347,19 @@ async def test_a_policy_of_another_cloud_has_that_clouds_block(
     async with get_client() as client:
         deployment = await client.read_deployment_by_name("nightly/nightly-dr")
         block = await client.read_block_document_by_name("otc-dr", "otc-project")
-    assert deployment.parameters["project"] == {"$ref": {"block_document_id": str(block.id)}}
+        others = [await client.read_deployment_by_name(f"{name}-otc-dr") for name in (RECONCILER, SWEEP)]
+        defaults = [await client.read_deployment_by_name(name) for name in (RECONCILER, SWEEP)]
+    reference = {"$ref": {"block_document_id": str(block.id)}}
+    assert deployment.parameters["project"] == reference
+    assert [one.parameters for one in others] == [{"project": reference}] * 2
+    assert [one.schedules[0].active for one in others] == [False, False]
+    assert reference not in [one.parameters["project"] for one in defaults]
+    assert all("**otc-dr**" in (one.description or "") for one in others)
+    (policies / "nightly-dr.yaml").unlink()
+    gone = {item.name: item.note for item in await set_up() if item.change == "gone"}
+    assert set(gone) == {"nightly/nightly-dr", "retention/nightly-dr", f"{RECONCILER}-otc-dr", f"{SWEEP}-otc-dr"}
+    assert "no policy names its project any more" in gone[f"{SWEEP}-otc-dr"]
+    assert f"prefect deployment delete {SWEEP}-otc-dr" in gone[f"{SWEEP}-otc-dr"]
 
 
 async def test_where_no_notification_block_is_nobody_is_told_and_setup_says_how_to_make_one(
@@ -319,19 +370,18 @@ async def test_where_no_notification_block_is_nobody_is_told_and_setup_says_how_
     assert "make a block of that name" in told.note
 
 
-async def test_a_notification_block_has_an_automation_for_failed_nights_and_one_for_nights_that_nobody_begins(
+async def test_a_notification_block_has_automations_for_failed_nights_and_deletions_and_for_nights_that_nobody_begins(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
     block = SlackWebhook(url=SecretStr("http://127.0.0.1:9/"))
     await block.asave("b2i-night", overwrite=True)
-    assert {f"{item.kind} {item.name}" for item in await set_up() if item.change == "created"} >= {
-        "automation b2i: a night failed",
-        "automation b2i: a night was not begun",
-    }
+    names = ("b2i: a night failed", "b2i: a night was not begun", "b2i: a sweep or a retention failed")
+    created = {f"{item.kind} {item.name}" for item in await set_up() if item.change == "created"}
+    assert created >= {f"automation {name}" for name in names}
     assert set(changes(await set_up()).values()) == {"unchanged"}
     async with get_client() as client:
         document = await client.read_block_document_by_name("b2i-night", "slack-webhook")
-        for name in ("b2i: a night failed", "b2i: a night was not begun"):
+        for name in names:
             (automation,) = await client.read_automations_by_name(name)
             (action,) = automation.model_dump(mode="json")["actions"]
             assert action["block_document_id"] == str(document.id)

@@ -45,6 +45,7 @@ Examples:
   b2i create --server shop-db-01 --newest --share-with dr
   b2i create --server shop-db-01 --backup-now
   b2i create BACKUP --launch launch/shop-db-01.yaml --json
+  b2i --prefect create --server shop-db-01 --newest
   b2i create BACKUP --dry-run                 every check, nothing made
 
 Run the same command again at any time: it adopts what is there and goes on.
@@ -79,7 +80,7 @@ def command(
     from backup_to_image.cli.output import delivery_json, show_delivery
     from backup_to_image.cli.session import connected, perform
 
-    _check_choice(backup, server, newest=newest, backup_now=backup_now, prefect=options.prefect)
+    _check_choice(backup, server, newest=newest, backup_now=backup_now)
 
     async def work(output: Output) -> int:
         from backup_to_image.steps.back_up import left_of_backup
@@ -99,6 +100,7 @@ def command(
             return await submit_create(
                 plain,
                 server=server,
+                backup_now=backup_now,
                 options=options,
                 output=output,
                 dry_run=dry_run,
@@ -133,7 +135,7 @@ def command(
     return perform(options, work, blank=BLANK | {"backup_id": backup})
 
 
-def _check_choice(backup: str | None, server: str | None, *, newest: bool, backup_now: bool, prefect: bool) -> None:
+def _check_choice(backup: str | None, server: str | None, *, newest: bool, backup_now: bool) -> None:
     """Which backup is meant must be said in one way. Raises UsageError."""
     if bool(backup) == bool(server):
         raise click.UsageError("Name a BACKUP, or a server with --server S and --newest or --backup-now: one of the two.")
@@ -141,8 +143,6 @@ def _check_choice(backup: str | None, server: str | None, *, newest: bool, backu
         raise click.UsageError("--newest takes a backup that is there, --backup-now makes one: name one of the two.")
     if bool(server) != (newest or backup_now):
         raise click.UsageError("--server goes with --newest or --backup-now.")
-    if backup_now and prefect:
-        raise click.UsageError("--backup-now is done by `b2i` itself, not through Prefect: leave --prefect out.")
 
 
 async def _show_check_of_backup_now(expected: Expected, order: ImageOrder, ctx: Context, output: Output) -> int:

@@ -68,7 +68,7 @@ def command(options: Options, policy: Path, dry_run: bool, report: Path | None) 
 
     async def work(output: Output) -> int:
         if options.prefect:
-            return await _in_prefect(_named(policy), report, options, output, dry_run=dry_run)
+            return await _in_prefect(policy, report, options, output, dry_run=dry_run)
         from backup_to_image.night_pages import keep_night, summary
         from backup_to_image.steps.night import retirement_of, run_night, survey_for
         from backup_to_image.steps.night_plan import check_members, plan_night
@@ -98,23 +98,13 @@ def command(options: Options, policy: Path, dry_run: bool, report: Path | None) 
     return perform(options, work, blank=BLANK)
 
 
-def _named(policy: Path) -> str:
-    """The policy's name: as the file says it, or the argument itself where the file lies on the worker alone."""
-    from backup_to_image.steps.policy_file import read_policy
-
-    return read_policy(policy).policy.name if policy.is_file() else policy.stem
-
-
-async def _in_prefect(name: str, file: Path | None, options: Options, output: Output, *, dry_run: bool) -> int:
+async def _in_prefect(policy: Path, file: Path | None, options: Options, output: Output, *, dry_run: bool) -> int:
     """The same, done by the policy's deployment: the file that its worker has counts."""
-    from backup_to_image.cli.submit import show_error, submit_night
+    from backup_to_image.cli.submit import own_block, policy_name, show_error, submit_night
     from backup_to_image.night_pages import write_night
 
-    if options.cloud or options.region or options.config:
-        output.note("--cloud, --region and --config do not count with --prefect: the block and the worker's files do")
-    output.blank["policy"] = name
-    block = options.block if options.block != Options.block else None
-    result = await submit_night(name, block=block, dry_run=dry_run, tell=output.say)
+    name = output.blank["policy"] = policy_name(policy)
+    result = await submit_night(name, block=own_block(options, output), dry_run=dry_run, tell=output.say)
     if result.plan:
         _show_plan(result.plan, output)
     if result.report:

@@ -32,23 +32,45 @@ from prefect.settings import get_current_settings
 from backup_to_image.blocks import OtcProject
 from backup_to_image.clock import Clock, SystemClock
 from backup_to_image.errors import B2iError, UsageError
-from backup_to_image.form import NIGHT_RESULT_KEY, RESULT_KEY, NightResult, OrderForm, RunResult
+from backup_to_image.form import (
+    NIGHT_RESULT_KEY,
+    RESULT_KEY,
+    RETENTION_RESULT_KEY,
+    SWEEP_RESULT_KEY,
+    ImageForm,
+    NightResult,
+    RetentionResult,
+    RunResult,
+    ServerForm,
+    SweepResult,
+    as_text,
+)
 
 __all__ = [
     "DEPLOYMENT",
+    "OF_A_SERVER",
+    "SWEEP",
     "Follower",
     "detached",
     "ended_without_a_word",
     "follow",
     "order_night",
+    "order_retention",
     "order_run",
+    "order_sweep",
     "prefect_server",
     "read_night",
     "read_result",
+    "read_retention",
+    "read_sweep",
     "ui_link",
 ]
 
 DEPLOYMENT = "image-from-backup/on-demand"
+OF_A_SERVER = "image-of-server/of-a-server"
+SWEEP = "sweep/every-morning"
+_SETUP = "`python -m deployments.setup` makes it."
+_SETUP_OF_POLICIES = "`python -m deployments.setup` makes one for each policy in the worker's directory (`directories.policies`)."
 
 _LOOK_EVERY = 1.0
 _NO_WORKER_AFTER = timedelta(seconds=30)
@@ -95,19 +117,33 @@ def ui_link(path: str) -> str:
     return f"{(get_current_settings().ui_url or '').rstrip('/')}/v2/{path}"
 
 
-async def order_run(form: OrderForm, block: str, client: PrefectClient) -> FlowRun:
-    """Order a new run of the deployment, the credentials block by reference. Raises UsageError where one of them is not there."""
+async def order_run(form: ImageForm, block: str, client: PrefectClient) -> FlowRun:
+    """Order a new run of the form's deployment, the credentials block by reference. Raises UsageError where one is not there."""
     parameters = {"order": form.model_dump(mode="json"), "project": await _by_reference(block, client)}
-    return await _run(DEPLOYMENT, parameters, client, missing="`python -m deployments.setup` makes it.")
+    return await _run(OF_A_SERVER if isinstance(form, ServerForm) else DEPLOYMENT, parameters, client, missing=_SETUP)
 
 
 async def order_night(policy: str, block: str | None, client: PrefectClient, *, dry_run: bool) -> FlowRun:
     """Order a night of the policy's deployment, with its own block or another one. Raises UsageError where it is not there."""
-    parameters: dict[str, Any] = {"dry_run": dry_run}
-    if block:
-        parameters["project"] = await _by_reference(block, client)
-    missing = "`python -m deployments.setup` makes one for each policy in the worker's directory (`directories.policies`)."
-    return await _run(f"nightly/{policy}", parameters, client, missing=missing)
+    parameters = {"dry_run": dry_run} | await _project(block, client)
+    return await _run(f"nightly/{policy}", parameters, client, missing=_SETUP_OF_POLICIES)
+
+
+async def order_retention(policy: str, block: str | None, client: PrefectClient, *, apply: bool) -> FlowRun:
+    """Order a run of the policy's retention, with its own block or another one. Raises UsageError where it is not there."""
+    parameters = {"apply": apply} | await _project(block, client)
+    return await _run(f"retention/{policy}", parameters, client, missing=_SETUP_OF_POLICIES)
+
+
+async def order_sweep(block: str | None, client: PrefectClient, *, apply: bool, grace: timedelta) -> FlowRun:
+    """Order a sweep of the block's project. Raises UsageError where the deployment or the block is not there."""
+    parameters = {"apply": apply, "grace": as_text(grace)} | await _project(block, client)
+    return await _run(SWEEP, parameters, client, missing=_SETUP)
+
+
+async def _project(block: str | None, client: PrefectClient) -> dict[str, Any]:
+    """The parameter that replaces the deployment's own block; none where none is named."""
+    return {"project": await _by_reference(block, client)} if block else {}
 
 
 async def _by_reference(block: str, client: PrefectClient) -> dict[str, Any]:
@@ -141,6 +177,18 @@ async def read_night(run_id: UUID, client: PrefectClient) -> NightResult | None:
     """The same of a night."""
     found = await _left(run_id, NIGHT_RESULT_KEY, client)
     return NightResult.model_validate_json(found) if found else None
+
+
+async def read_sweep(run_id: UUID, client: PrefectClient) -> SweepResult | None:
+    """The same of a sweep."""
+    found = await _left(run_id, SWEEP_RESULT_KEY, client)
+    return SweepResult.model_validate_json(found) if found else None
+
+
+async def read_retention(run_id: UUID, client: PrefectClient) -> RetentionResult | None:
+    """The same of a policy's retention."""
+    found = await _left(run_id, RETENTION_RESULT_KEY, client)
+    return RetentionResult.model_validate_json(found) if found else None
 
 
 async def _left(run_id: UUID, key: str, client: PrefectClient) -> str | None:

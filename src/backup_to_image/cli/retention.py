@@ -22,6 +22,7 @@ Examples:
   b2i retention policies/nightly.yaml             what would go, and why; nothing is deleted
   b2i retention policies/nightly.yaml --apply
   b2i retention policies/nightly.yaml --json --fail-on-findings
+  b2i --prefect retention nightly                  by the policy's deployment, on its worker
 """
 
 BLANK: dict[str, Any] = {
@@ -67,6 +68,8 @@ def command(options: Options, policy: str, apply_it: bool, fail_on_findings: boo
     keys = {key: list[Any]() if isinstance(value, list) else value for key, value in BLANK.items()}
 
     async def work(output: Output) -> int:
+        if options.prefect:
+            return await _in_prefect(policy, options, output, keys, apply_it=apply_it, fail_on_findings=fail_on_findings)
         from backup_to_image.steps.policy_file import read_policy
         from backup_to_image.steps.retire import Retirement
         from backup_to_image.steps.survey import Survey
@@ -76,10 +79,7 @@ def command(options: Options, policy: str, apply_it: bool, fail_on_findings: boo
         async with connected(options, output, cloud_name=read.cloud) as ctx:
             retirement = Retirement(read, ctx, Survey(ctx))
             plan = await retirement.plan()
-            keys.update(_plan_json(plan))
-            _show_plan(output, plan)
-            for note in plan.notes:
-                output.note(note)
+            _tell_plan(plan, keys, output)
             if not apply_it:
                 output.result({})
                 if plan.delete:
@@ -89,11 +89,41 @@ def command(options: Options, policy: str, apply_it: bool, fail_on_findings: boo
             keys["stopped"] = done.stopped or None
             output.result({})
             _show_end(output, done)
-        if any(not one.late for one in done.failed) or done.stopped:
-            return 5
-        return 4 if done.failed else 5 if fail_on_findings and plan.waiting else 0
+        return done.exit_code or (5 if fail_on_findings and plan.waiting else 0)
 
     return perform(options, work, blank=keys)
+
+
+async def _in_prefect(
+    policy: str, options: Options, output: Output, keys: dict[str, Any], *, apply_it: bool, fail_on_findings: bool
+) -> int:
+    """The same, done by the policy's deployment: the file that its worker has counts."""
+    from backup_to_image.cli.submit import own_block, policy_name, show_error, submit_retention
+
+    name = keys["policy"] = policy_name(Path(policy))
+    result = await submit_retention(name, block=own_block(options, output), apply=apply_it, tell=output.say)
+    findings = False
+    if result.plan:
+        _tell_plan(result.plan, keys, output)
+        findings = bool(result.plan.waiting or (result.plan.delete and not apply_it))
+    for removal in result.done.removals if result.done else ():
+        _note(keys, removal)
+    keys["stopped"] = (result.done.stopped or None) if result.done else None
+    keys["deleted"] += result.gone
+    output.result({"error": result.error.model_dump() if result.error else None})
+    if result.done:
+        _show_end(output, result.done)
+    elif result.plan and result.plan.delete and not apply_it:
+        output.show(f"Nothing was deleted. `b2i --prefect retention {policy} --apply` deletes them.")
+    show_error(result.error, output)
+    return result.exit_code or (5 if fail_on_findings and findings else 0)
+
+
+def _tell_plan(plan: RetirementPlan, keys: dict[str, Any], output: Output) -> None:
+    keys.update(_plan_json(plan))
+    _show_plan(output, plan)
+    for note in plan.notes:
+        output.note(note)
 
 
 def _plan_json(plan: RetirementPlan) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""`b2i --prefect create` and `nightly`: the same order, done by a deployment at PREFECT_API_URL, followed from here.
+"""`b2i --prefect create`, `nightly`, `sweep`, `retention`: the same order, done by a deployment at PREFECT_API_URL.
+
+It is followed from here.
 
 It prints the same JSON and gives the same exit code as the local door. Nothing is decided here: the worker's files say whom an
 image may be shared with and what a launch order's name means.
@@ -7,22 +9,42 @@ image may be shared with and what a launch order's name means.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backup_to_image.clock import Clock
 from backup_to_image.errors import UsageError
-from backup_to_image.form import NightResult, OrderForm, RunError, RunResult
+from backup_to_image.form import (
+    ImageForm,
+    NightResult,
+    OrderForm,
+    RetentionResult,
+    RunError,
+    RunResult,
+    ServerForm,
+    SweepResult,
+)
 
 if TYPE_CHECKING:
     from backup_to_image.cli.options import Options
     from backup_to_image.cli.output import Output
     from backup_to_image.model import ImageOrder
 
-__all__ = ["show_error", "submit", "submit_create", "submit_night"]
+__all__ = [
+    "own_block",
+    "policy_name",
+    "show_error",
+    "submit",
+    "submit_create",
+    "submit_night",
+    "submit_retention",
+    "submit_sweep",
+]
 
 
-async def submit(form: OrderForm, *, block: str, tell: Callable[[str], None], clock: Clock | None = None) -> RunResult:
+async def submit(form: ImageForm, *, block: str, tell: Callable[[str], None], clock: Clock | None = None) -> RunResult:
     """Order a run, follow it, return what came of it. Each call orders a run of its own; all of them adopt what is there.
 
     Raises UsageError where PREFECT_API_URL is not set, the server is not reached, or setup has not been run. When it is
@@ -48,6 +70,46 @@ async def submit_night(policy: str, *, block: str | None, dry_run: bool, tell: C
         return await door.read_night(run.id, client) or NightResult.of(door.ended_without_a_word(ended))
 
 
+async def submit_sweep(*, block: str | None, apply: bool, grace: timedelta, tell: Callable[[str], None]) -> SweepResult:
+    """Order a sweep, follow it, return what came of it. Raises as `submit` does."""
+    _need_prefect()
+    from backup_to_image.cli import prefect_door as door
+
+    async with door.prefect_server() as client:
+        run = await door.order_sweep(block, client, apply=apply, grace=grace)
+        ended = await door.follow(run, client, tell)
+        return await door.read_sweep(run.id, client) or SweepResult.of(door.ended_without_a_word(ended))
+
+
+async def submit_retention(policy: str, *, block: str | None, apply: bool, tell: Callable[[str], None]) -> RetentionResult:
+    """Order a run of the policy's retention, follow it, return what came of it. Raises as `submit` does."""
+    _need_prefect()
+    from backup_to_image.cli import prefect_door as door
+
+    async with door.prefect_server() as client:
+        run = await door.order_retention(policy, block, client, apply=apply)
+        ended = await door.follow(run, client, tell)
+        return await door.read_retention(run.id, client) or RetentionResult.of(door.ended_without_a_word(ended))
+
+
+def policy_name(policy: Path) -> str:
+    """The policy's name: as the file says it, or the argument itself where the file lies on the worker alone."""
+    from backup_to_image.steps.policy_file import read_policy
+
+    return read_policy(policy).policy.name if policy.is_file() else policy.stem
+
+
+def own_block(options: Options, output: Output) -> str | None:
+    """The block that was named on the command line; without one, the deployment's own. What does not count here is told."""
+    _note_what_does_not_count(options, output)
+    return options.block if options.block != type(options).block else None
+
+
+def _note_what_does_not_count(options: Options, output: Output) -> None:
+    if options.cloud or options.region or options.config:
+        output.note("--cloud, --region and --config do not count with --prefect: the block and the worker's files do")
+
+
 def _need_prefect() -> None:
     if find_spec("prefect") is None:
         raise UsageError(
@@ -60,6 +122,7 @@ async def submit_create(
     order: ImageOrder,
     *,
     server: str | None,
+    backup_now: bool = False,
     options: Options,
     output: Output,
     dry_run: bool,
@@ -67,20 +130,13 @@ async def submit_create(
     launch_file: str | None = None,
 ) -> int:
     """What `create` does with --prefect; returns the exit code. `launch_file`: the launch order's file name on the worker."""
-    if server:
-        raise UsageError(
-            "--prefect orders by backup, not by --server.",
-            action=f"`b2i backups --server {server} --usable` lists its backups, newest first.",
-        )
-    if order.share_for is not None:
-        raise UsageError(
-            "--prefect takes no --share-for: the form has no field for it.",
-            action="Leave out --prefect: b2i does the work itself.",
-        )
-    if options.cloud or options.region or options.config:
-        output.note("--cloud, --region and --config do not count with --prefect: the block and the worker's files do")
+    _note_what_does_not_count(options, output)
     named = launch_file or (order.launch.name if order.launch else "")
-    form = OrderForm.of(order, launch=named, after_failure=after_failure, dry_run=dry_run)
+    if server:
+        which = "now" if backup_now else "newest"
+        form = ServerForm.of(order, server=server, backup=which, launch=named, after_failure=after_failure, dry_run=dry_run)
+    else:
+        form = OrderForm.of(order, launch=named, after_failure=after_failure, dry_run=dry_run)
     result = await submit(form, block=options.block, tell=output.say)
     if result.error and result.exit_code != UsageError.exit_code:
         go_on = output.go_on(at_once=result.error.retryable or result.exit_code in {4, 5})

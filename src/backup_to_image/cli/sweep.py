@@ -23,6 +23,7 @@ Examples:
   b2i sweep                        what there is; the cloud is only read
   b2i sweep --apply                remove what has been known for a day
   b2i sweep --apply --grace 3d
+  b2i --prefect sweep --apply      by the deployment, on its worker
 """
 
 _COLOURS = {"removed": "green", "left": "bold red", "due": "yellow", "marked": "dim", "waits": "dim", "kept": "dim"}
@@ -43,6 +44,8 @@ def command(options: Options, apply_it: bool, grace: timedelta, fail_on_findings
     from backup_to_image.cli.session import connected, perform
 
     async def work(output: Output) -> int:
+        if options.prefect:
+            return await _in_prefect(options, output, apply_it=apply_it, grace=grace, fail_on_findings=fail_on_findings)
         from backup_to_image.steps.sweep import sweep
 
         async with connected(options, output) as ctx:
@@ -52,6 +55,19 @@ def command(options: Options, apply_it: bool, grace: timedelta, fail_on_findings
         return 5 if swept.left or (fail_on_findings and swept.bad) else 0
 
     return perform(options, work, blank=BLANK)
+
+
+async def _in_prefect(options: Options, output: Output, *, apply_it: bool, grace: timedelta, fail_on_findings: bool) -> int:
+    """The same, done by the deployment; its worker's journal knows since when."""
+    from backup_to_image.cli.submit import own_block, show_error, submit_sweep
+
+    result = await submit_sweep(block=own_block(options, output), apply=apply_it, grace=grace, tell=output.say)
+    told = result.swept.model_dump(mode="json") if result.swept else {}
+    output.result(told | {"error": result.error.model_dump() if result.error else None})
+    if result.swept:
+        _show(output, result.swept)
+    show_error(result.error, output)
+    return 5 if result.exit_code == 0 and fail_on_findings and result.swept and result.swept.bad else result.exit_code
 
 
 def _show(output: Output, swept: Swept) -> None:

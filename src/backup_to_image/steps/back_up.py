@@ -156,6 +156,9 @@ async def use_up(backup: Backup, ctx: Context) -> None:
         facts={_BACKUP: backup.id},
     )
     try:
+        used = await ctx.journal.read(USED, ctx.project_id, backup.resource_id)
+        if used and used.facts.get(_BACKUP) == backup.id:
+            return  # a run that is retried after its end takes nothing from an order that has begun since
         await ctx.journal.write(record)
     except JournalError as error:
         ctx.tell(error.message)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from backup_to_image.errors import B2iError, Refused, UsageError
 from backup_to_image.model import Backup, BackupDisk, Check, Delivery, ImageOrder, Report, Server, Value, Vault
-from backup_to_image.steps.back_up import asked_for, back_up, keep, use_up
+from backup_to_image.steps.back_up import asked_for, back_up, keep, left_of_backup, use_up
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import look
+from backup_to_image.steps.leftovers import Leftovers
 from backup_to_image.steps.pipeline import image_from_backup
 from backup_to_image.steps.validate import Look, check_planned
 
-__all__ = ["Expected", "backup_now", "backup_of", "check_backup_now", "expect", "image_from_new_backup"]
+__all__ = [
+    "Expected",
+    "MakeDelivery",
+    "backup_now",
+    "backup_of",
+    "check_backup_now",
+    "expect",
+    "image_from_new_backup",
+    "left_of_new_backup",
+]
 
 _ORDER = "create"
 _DEFAULT_WAIT = timedelta(hours=1)
@@ -25,6 +36,12 @@ class Expected(Value):
 
     server: Server
     vault: Vault | None
+
+
+class MakeDelivery(Protocol):
+    """The five steps of an order, as `steps.pipeline` or as Prefect tasks."""
+
+    async def __call__(self, order: ImageOrder, ctx: Context, *, after_failure: bool) -> Delivery: ...
 
 
 async def expect(reference: str, ctx: Context) -> Expected:
@@ -104,7 +121,7 @@ async def backup_now(expected: Expected, order: ImageOrder, ctx: Context) -> Bac
     """
     wait = order.wait_backup or _DEFAULT_WAIT
     now = ctx.clock.now()
-    since = now - wait - order.timeout
+    since = _asked_since(order, now)
     server_id = expected.server.id
     if not await asked_for(server_id, ctx, order=_ORDER, since=since):
         report = await check_backup_now(expected, order, ctx)
@@ -115,10 +132,25 @@ async def backup_now(expected: Expected, order: ImageOrder, ctx: Context) -> Bac
     return ended.model_copy(update={"server_name": expected.server.name}).need()
 
 
-async def image_from_new_backup(backup: Backup, order: ImageOrder, ctx: Context, *, after_failure: bool = False) -> Delivery:
-    """What `image_from_backup` does; until that has ended well, whoever gives the same order again goes on with this backup."""
+def _asked_since(order: ImageOrder, now: datetime) -> datetime:
+    """What an earlier run of the same order has asked for before this moment is no backup of now."""
+    return now - (order.wait_backup or _DEFAULT_WAIT) - order.timeout
+
+
+async def left_of_new_backup(expected: Expected, order: ImageOrder, ctx: Context) -> Leftovers:
+    """What the cloud has of the backup, where one was asked for and no order has used it up. Makes nothing."""
+    server_id, now = expected.server.id, ctx.clock.now()
+    if not await asked_for(server_id, ctx, order=_ORDER, since=_asked_since(order, now)):
+        return Leftovers(seen_at=now)
+    return (await left_of_backup(server_id, ctx)).model_copy(update={"backup_made": True})
+
+
+async def image_from_new_backup(
+    backup: Backup, order: ImageOrder, ctx: Context, *, after_failure: bool = False, make: MakeDelivery = image_from_backup
+) -> Delivery:
+    """What `make` does; until that has ended well, whoever gives the same order again goes on with this backup."""
     try:
-        delivery = await image_from_backup(order, ctx, after_failure=after_failure)
+        delivery = await make(order, ctx, after_failure=after_failure)
     except (B2iError, asyncio.CancelledError):
         await keep(backup, ctx)
         raise

@@ -42,11 +42,14 @@ class Leftovers(Value):
     seen_at: datetime
     unread: dict[str, str] = {}
     """What was not to be seen, by name, with the reason."""
+    backup_made: bool = False
+    """Whether the order had its backup made, too; else that was there before."""
 
     @property
     def made(self) -> tuple[Leftover, ...]:
-        """What the order made or asked for; the backup was there before."""
-        return tuple(one for one in self.things if one.kind not in {"backup", "launch"})
+        """What the order made or asked for."""
+        before = {"launch"} if self.backup_made else {"backup", "launch"}
+        return tuple(one for one in self.things if one.kind not in before)
 
     @property
     def handle(self) -> dict[str, str]:

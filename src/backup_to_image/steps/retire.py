@@ -11,7 +11,7 @@ image, its members and the image that stays in its place are looked at by their 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from backup_to_image.errors import ApiError, CloudError
@@ -69,6 +69,12 @@ class RetirementPlan(Value):
     def frees_gb(self) -> int:
         return sum(one.frees_gb for one in self.delete)
 
+    def only(self, image_ids: Collection[str]) -> RetirementPlan:
+        """The same plan, in which nothing goes but these; the others wait for the next run."""
+        go = tuple(one for one in self.delete if one.decision.image_id in image_ids)
+        wait = tuple(one for one in self.delete if one.decision.image_id not in image_ids)
+        return self.model_copy(update={"delete": go, "waiting": (*wait, *self.waiting)})
+
     @property
     def returning(self) -> tuple[Expendable, ...]:
         """Those whose automatic backup goes back to its own CBR policy, which keeps or deletes it."""
@@ -90,6 +96,13 @@ class Retired(Value):
     @property
     def failed(self) -> tuple[Removal, ...]:
         return tuple(one for one in self.removals if one.failed)
+
+    @property
+    def exit_code(self) -> int:
+        """5 where something that was to go is left; 4 where its deletion is granted and not over."""
+        if self.stopped or any(not one.late for one in self.failed):
+            return 5
+        return 4 if self.failed else 0
 
 
 class _Stock(Value):
