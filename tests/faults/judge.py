@@ -38,6 +38,8 @@ OUR_CODES = {
     "b2i.journal",
     "b2i.login-refused",
     "b2i.no-answer",
+    "b2i.no-place",
+    "b2i.not-verified",
     "b2i.refused",
     "b2i.still-running",
     "b2i.unknown-state",
@@ -83,6 +85,10 @@ class Order:
     def command(self) -> str:
         return self.arguments[0]
 
+    @property
+    def is_night(self) -> bool:
+        return self.command == "nightly"
+
 
 Account = dict[tuple[str, str], dict[str, Any]]
 
@@ -110,11 +116,13 @@ class Judge:
         made = {kind_and_id: thing for kind_and_id, thing in after.items() if kind_and_id not in before}
         self.ours |= {ident for _, ident in made}
         made = {kind_and_id: thing for kind_and_id, thing in made.items() if not self._offered_before(kind_and_id, first)}
-        self._form(ended)
+        self._form(ended, order)
         self._heard(ended, asked)
         assert took <= order.within + SLACK, f"took {took}, {order.within} were promised"
         self._named(ended, order, made, after)
         self._no_false_green(ended, order, after)
+        if order.is_night:
+            self._drilled(ended, before, after)
         self._others(before, after)
         self._contract(asked)
         self.once(after)
@@ -153,35 +161,36 @@ class Judge:
 
     # -- how it ended -----------------------------------------------------------------------------------------------------
 
-    def _form(self, ended: Ended) -> None:
+    def _form(self, ended: Ended, order: Order) -> None:
         told = ended.told
-        assert told["outcome"] in OUTCOMES[ended.code], (ended.code, told["outcome"])
-        assert (told["error"] is None) == (ended.code == 0 or (ended.code == 5 and _says_itself_what_is_missing(told))), told
-        if told["error"] is None:
-            return
-        error = ended.error
-        assert isinstance(error["retryable"], bool)
-        assert error["message"], error
-        assert error["action"], f"no word on what to do: {error}"
-        for command in re.findall(r"`b2i ([a-z][a-z-]*)", error["action"]):
-            assert command in _commands(), f"`b2i {command}` does not exist: {error['action']}"
+        outcomes = OUTCOMES[ended.code] | ({"failed"} if order.is_night and ended.code == 5 else set[str]())
+        assert told["outcome"] in outcomes, (ended.code, told["outcome"])
+        silent = ended.code == 0 or (ended.code == 5 and _says_itself_what_is_missing(told)) or _of_single_servers(told)
+        assert (told["error"] is None) == silent, told
+        for one in _reasons(ended):
+            assert isinstance(one.get("retryable", False), bool)
+            assert one["message"], one
+            assert one["action"], f"no word on what to do: {one}"
+            for command in re.findall(r"`b2i ([a-z][a-z-]*)", one["action"]):
+                assert command in _commands(), f"`b2i {command}` does not exist: {one['action']}"
 
     def _heard(self, ended: Ended, asked: list[Asked]) -> None:
         """The cloud's own code with its own words, where it said one."""
-        if ended.told["error"] is None:
-            return
-        code, message = ended.error["code"], ended.error["message"]
         said = [pair for one in asked for pair in _said(one)]
-        if code.startswith("http."):
-            status = int(code.removeprefix("http."))
-            assert any(one.status == status for one in asked), f"{code} was never answered"
-            assert not any(_said(one) for one in asked if one.status == status and one is asked[-1]), f"a code was there: {said}"
-        elif not code.startswith("b2i."):
-            words = {words for one, words in said if one == code}
-            assert words, f"{code} was never said; heard: {sorted(set(said))}"
-            assert any(one in message for one in words), (message, words)
-        else:
-            assert code in OUR_CODES, ended.error
+        for reason in _reasons(ended):
+            code, message = reason["code"], reason["message"]
+            if code.startswith("http."):
+                status = int(code.removeprefix("http."))
+                assert any(one.status == status for one in asked), f"{code} was never answered"
+                assert not any(_said(one) for one in asked if one.status == status and one is asked[-1]), (
+                    f"a code was there: {said}"
+                )
+            elif not code.startswith("b2i."):
+                words = {words for one, words in said if one == code}
+                assert words, f"{code} was never said; heard: {sorted(set(said))}"
+                assert any(one in message for one in words), (message, words)
+            else:
+                assert code in OUR_CODES, reason
 
     # -- what is there afterwards -------------------------------------------------------------------------------------------
 
@@ -196,6 +205,7 @@ class Judge:
                 names.add(_mark(thing))
             elif kind == "volume":
                 names |= self._names_of_server(thing["server_id"], after)
+                names |= set(re.findall("-drill-([0-9a-f]{12})", thing["name"]))
             elif kind == "publicip":
                 names |= {thing["address"], *self._names_of_server(_server_of(thing, after), after)}
             elif kind == "image-member":
@@ -250,6 +260,30 @@ class Judge:
                 assert server.get("profile") != "dead" or not order.probes
             assert len(told["probes"]) == order.probes * order.count
             assert all(probe["ok"] for probe in told["probes"])
+
+    def _drilled(self, ended: Ended, before: Account, after: Account) -> None:
+        """The image stays whatever its drill shows; only what answered is marked; and a server that is left is no secret."""
+        told = ended.told
+        for key, thing in before.items():
+            if key[0] == "image" and key[1] in self.ours and thing["status"] == "active":
+                assert key in after, f"an image went: {thing}"
+                assert after[key]["status"] == "active", after[key]
+        for one in (*told["made"], *told["adopted"], *told["failed"], *told["late"]):
+            image = after.get(("image", one["image_id"] or ""))
+            if one["verified"]:
+                assert image, one
+                answered = [probe["ok"] for probe in one["verified"]["probes"]] == [True]
+                marked = "b2i-verified" in image["tags"]
+                marked_now = marked and "b2i-verified" not in before.get(("image", image["id"]), {}).get("tags", {})
+                assert answered or not marked_now, f"marked, and its drill did not answer: {one}"
+                assert (answered and marked) or not one["verified"]["ok"], f"not marked, and told as verified: {one}"
+                assert one["verified"]["ok"] or one not in [*told["made"], *told["adopted"]], "a drill that failed is no success"
+            if one in [*told["made"], *told["adopted"]]:
+                assert image, one
+                assert (image["status"], image["backup_id"]) == ("active", one["backup_id"]), image
+        where = json.dumps([told["notes"], told["failed"], told["late"], told["error"]])
+        for server in self.launched(after):
+            assert _mark(server) in where, f"a server is left, and nobody is told where he looks: {server}"
 
     def _others(self, before: Account, after: Account) -> None:
         """What belongs to others is as it was."""
@@ -335,6 +369,20 @@ class Judge:
 @cache
 def _commands() -> frozenset[str]:
     return frozenset(main.list_commands(click.Context(main)))
+
+
+def _of_single_servers(told: dict[str, Any]) -> bool:
+    """A night that came to its end: what went wrong is told server by server."""
+    return told["error"] is None and bool(told.get("failed") or told.get("late"))
+
+
+def _reasons(ended: Ended) -> list[dict[str, Any]]:
+    """Everything that went wrong: each with its code, its words, and what to do."""
+    told = ended.told
+    if told["error"] is not None:
+        return [ended.error]
+    servers = [*told.get("failed", ()), *told.get("late", ())]
+    return [{"code": one["code"], "message": one["reason"], "action": one["action"]} for one in servers]
 
 
 def _says_itself_what_is_missing(told: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 from tests.faults.judge import Judge, Order
@@ -14,6 +15,11 @@ __all__ = ["follow"]
 def follow(judge: Judge, order: Order, ended: Ended) -> tuple[str, ...]:
     """What an operator does who reads the report; the words to add to the same command."""
     hint = ended.told["error"]["action"] if ended.told["error"] else ""
+    if order.is_night:
+        hint = " ".join(one["action"] for one in (*ended.told["failed"], *ended.told["late"]))
+    if "--after-failure" in hint and order.is_night:
+        judge.run(Order(("create", order.backup or "", "--after-failure"), backup=order.backup, within=timedelta(hours=2)))
+        return ()
     if "--after-failure" in hint:
         return ("--after-failure",)
     stuck = [(kind, job) for kind in ("ims-job", "ecs-job", "evs-job") for job in judge.region.things(kind) if is_stuck(job)]

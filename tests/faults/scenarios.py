@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.faults.judge import Judge, Order
 from tests.support.region import Asked, Region
 
@@ -21,6 +23,9 @@ HOUR = timedelta(hours=1)
 PROBE = {"console": "login:", "timeout": "1m"}
 IN_THE_CREATE = timedelta(minutes=20) + timedelta(minutes=10) + HOUR + timedelta(minutes=1)
 """--timeout for the image, ten minutes for the sharing, an hour for the server, a minute for its probe."""
+
+AFTER_THE_NIGHT = timedelta(minutes=30)
+"""Until a drill's server is gone, however late it comes: the settle time of servers, and twenty minutes for its teardown."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,29 @@ def _teardown_of_the_rest(judge: Judge) -> Order:
     return order
 
 
+def _drilled(judge: Judge) -> Order:
+    """A night of one server: its image is made, launched as a drill, asked, marked, and the drill's server goes again."""
+    region = judge.region
+    # What outlives its server has to be found and removed one by one.
+    region.emulator.switches.update(system_disk_on_delete="kept")
+    network = {"vpc": "drill-vpc", "subnet": "drill-net", "security_groups": ["drill-sg"]}
+    region.write_launch(name="shop-drill", network=network, public_ip={}, probes=[PROBE])
+    policy = {
+        "name": "nightly",
+        "servers": {"names": ["shop-mail-01"]},
+        "verify": {"sample": 1, "launch": "launch.yaml"},
+        "limits": {"deadline": "1h"},
+    }
+    (region.folder / "policy.yaml").write_text(yaml.safe_dump(policy))
+    return Order(("nightly", "policy.yaml"), backup=_newest(judge, "shop-mail-01"), within=HOUR + AFTER_THE_NIGHT)
+
+
+def _newest(judge: Judge, server: str) -> str:
+    backups = [one for one in judge.region.things("backup") if one["resource_name"] == server and one["status"] == "available"]
+    found: str = max(backups, key=lambda one: one["created_at"])["id"]
+    return found
+
+
 SCENARIOS: dict[str, Scenario] = {
     "whole job": Scenario(_whole_job),
     "whole job again": Scenario(_done_before),
@@ -169,6 +197,7 @@ SCENARIOS: dict[str, Scenario] = {
     "two more": Scenario(_one_more),
     "teardown": Scenario(_teardown),
     "teardown of the rest": Scenario(_teardown_of_the_rest),
+    "night with a drill": Scenario(_drilled),
 }
 
 

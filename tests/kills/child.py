@@ -5,17 +5,19 @@ which fires right before each of them. Nothing of b2i is replaced. Whatever is s
 ever; its name is what last changed something, what is going on, and how far that has got, so that nothing here knows the steps.
 """
 
+import asyncio
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
@@ -25,6 +27,8 @@ from backup_to_image.clock import Clock, SystemClock
 from backup_to_image.emulator.routing import PORT_ORDER, Router
 from backup_to_image.otc import Cloud, Credentials, Exchange
 
+T = TypeVar("T")
+
 ROUTER = Router()
 _TEMPORARY = re.compile(r"^\.(?P<name>.+)\.[0-9a-f]{8}$")
 _KEY = re.compile(r"-[0-9a-f]{64}|-[0-9a-f]{8}$")
@@ -33,7 +37,10 @@ _ADMIN_PASS = re.compile(rb'"adminPass"\s*:\s*"([^"]+)"')
 
 
 class Point(NamedTuple):
-    """A place to die: the last thing that changed something (empty: whatever it was), what goes on, and how far it has got."""
+    """A place to die: the last thing that changed something (empty: whatever it was), what goes on, and how far it has got.
+
+    In a night it is the last thing done for the same server: how the servers' steps fall between each other's is chance.
+    """
 
     since: str
     what: str
@@ -79,14 +86,24 @@ class QuickClock:
 
 
 @dataclass
+class Line:
+    """What is done one after the other: a command, or in a night what is done for one server, beside the others."""
+
+    since: str
+
+
+_LINE: ContextVar[Line] = ContextVar("line")
+
+
+@dataclass
 class Witness:
     """Sees what a run asks of the cloud and writes into its journal, in order, and ends it where it was told to."""
 
     plan: Plan
-    since: str = "the start"
+    whole: Line = field(default_factory=lambda: Line("the start"))
     count: int = 0
-    _under_way: tuple[str, str, str] | None = None
-    """A step of the journal that the system is just taking: since what, what, and what will have changed."""
+    _under_way: tuple[Line, str, str] | None = None
+    """A step of the journal that the system is just taking: in which line, what, and what will have changed."""
     _seen: int = field(init=False)
     _secrets: int = field(init=False)
 
@@ -94,6 +111,10 @@ class Witness:
         self._seen = os.open(self.plan.file("seen"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         self._secrets = os.open(self.plan.file("secrets"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         self.journal = f"{self.plan.folder / 'journal'}{os.sep}"
+
+    @property
+    def line(self) -> Line:
+        return _LINE.get(self.whole)
 
     def reached(self, since: str, what: str, phase: str, status: int | None = None, code: str = "") -> None:
         self.count += 1
@@ -116,42 +137,63 @@ class Witness:
         self._taken()
         name = path.removeprefix(self.journal)
         temporary = _TEMPORARY.match(name)
+        line = self.line
         if event == "open" and arguments[2] & os.O_CREAT and temporary:
-            self.reached(self.since, _label(temporary["name"]), "before")
+            self.reached(line.since, _label(temporary["name"]), "before")
         elif event in {"os.rename", "os.link"}:
             what = _label(os.fspath(arguments[1]).removeprefix(self.journal))
-            self.reached(self.since, what, "torn")
-            self._under_way = (self.since, what, self._change(what, Path(path)))
+            self.reached(line.since, what, "torn")
+            self._under_way = (line, what, self._change(line, what, Path(path)))
         elif event == "os.remove" and not temporary and not name.startswith("."):
             what = f"{_label(name)} away"
-            self.reached(self.since, what, "before")
-            self._under_way = (self.since, what, self.since if name.endswith(".claim") else what)
+            self.reached(line.since, what, "before")
+            self._under_way = (line, what, line.since if name.endswith(".claim") else what)
 
     def _taken(self) -> None:
         """The system has done what it was doing when we last looked."""
         if self._under_way:
-            since, what, change = self._under_way
+            line, what, change = self._under_way
             self._under_way = None
-            self.since = change
+            since, line.since = line.since, change
             self.reached(since, what, "after")
 
-    def _change(self, what: str, path: Path) -> str:
+    def _change(self, line: Line, what: str, path: Path) -> str:
         """What the run will go on from: a record's new state; a lease taken or let go, but not the same one renewed."""
         if what.startswith("record "):
             return f"{what} {json.loads(path.read_bytes()).get('state', '')}".strip()
         if what.startswith("claim "):
             return what
         free = what.startswith("lease ") and "nonce" not in json.loads(path.read_bytes())
-        return f"{what} let go" if free else self.since
+        return f"{what} let go" if free else line.since
 
     # -- the cloud ------------------------------------------------------------------------------------------------------
 
     def connect(
         self, credentials: Credentials, *, trace: Callable[[Exchange], None] | None = None
     ) -> AbstractAsyncContextManager[Cloud]:
+        if self.plan.words[0] == "nightly":
+            self._tell_lines_apart()
         since = self.plan.quick_since
         clock: Clock = QuickClock(self.plan.speed, since) if since else SystemClock()
         return Cloud.connect(credentials, clock=clock, transport=Watched(self), trace=trace)
+
+    def _tell_lines_apart(self) -> None:
+        """From here on, whatever the command's own task begins is a line of its own; what such a line begins belongs to it."""
+        command = asyncio.current_task()
+
+        def begin(
+            loop: asyncio.AbstractEventLoop,
+            work: Generator[Any, None, T] | Coroutine[Any, Any, T],
+            *,
+            context: Context | None = None,
+            **more: Any,
+        ) -> asyncio.Task[T]:
+            if asyncio.current_task(loop) is command:
+                context = context or copy_context()
+                context.run(_LINE.set, Line(self.whole.since))
+            return asyncio.Task(work, loop=loop, context=context, **more)
+
+        asyncio.get_running_loop().set_task_factory(begin)
 
 
 class Watched(httpx.AsyncBaseTransport):
@@ -162,7 +204,8 @@ class Watched(httpx.AsyncBaseTransport):
         self.inner = httpx.AsyncHTTPTransport(verify=False)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        witness, since = self.witness, self.witness.since
+        witness, line = self.witness, self.witness.line
+        since = line.since
         service = PORT_ORDER[(request.url.port or 0) - witness.plan.first_port]
         operation, _, _ = ROUTER.find(service, request.method, request.url.path)
         assert operation, f"{request.method} {request.url.path} is not part of the contract"
@@ -174,7 +217,7 @@ class Watched(httpx.AsyncBaseTransport):
         witness.reached(since, what, "before")
         response = await self.inner.handle_async_request(request)
         if operation.writes and not rehearsed:
-            witness.since = what
+            line.since = what
         for header in ("X-Subject-Token", "X-Auth-Token"):
             for secret in (request.headers.get(header), response.headers.get(header)):
                 if secret:

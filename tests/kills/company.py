@@ -7,19 +7,20 @@ import itertools
 import json
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from backup_to_image.emulator.sowing import stable_id
 from tests.kills.child import Plan, Point, b2i
 from tests.support.served import Served
 
@@ -31,14 +32,18 @@ PATIENCE = 100.0
 USED = {"IMG.0029", "IMG.0134"}
 KEPT = 8
 """Backups of every server that already have an image: they tell how long one takes."""
+QUOTA = dict.fromkeys(("images", "instances", "volumes", "eips"), 1000) | {"cores": 9000, "ram": 9_000_000}
+FRESH = "eu-de_night"
+"""What the projects are called in which nobody has had a night yet."""
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "tests.kills.child",
-        *(f"backup_to_image.{one}" for one in ("cli.create", "cli.launch", "cli.teardown", "cli.retention", "cli.session")),
+        *(f"backup_to_image.cli.{one}" for one in ("create", "launch", "nightly", "retention", "session", "teardown")),
+        "backup_to_image.night_pages",
     ]
-    + [f"backup_to_image.steps.{one}" for one in ("pipeline", "select", "teardown", "retire")]
+    + [f"backup_to_image.steps.{one}" for one in ("night", "pipeline", "policy_file", "retire", "select", "teardown")]
 )
 _one_at_a_time = threading.Lock()
 """Starting and reaping processes is not for several threads at once."""
@@ -49,20 +54,56 @@ def seed(folder: Path, people: int, backups: int) -> str:
     projects: list[dict[str, Any]] = [
         {
             "name": f"eu-de_p{number}",
-            "quota": dict.fromkeys(("images", "instances", "volumes", "eips"), 1000) | {"cores": 9000, "ram": 9_000_000},
+            "quota": QUOTA,
             "networks": [
                 {"vpc": "net", "cidr": f"127.{50 + number}.0.0/16", "subnets": {"inside": f"127.{50 + number}.1.0/24"}}
                 | {"security_groups": ["sg"]}
             ],
             "vaults": [{"name": "vault", "size": 100_000, "servers": ["*"], "nightly": backups + KEPT}],
-            "servers": [
-                {"name": "shop", "flavor": "s3.large.2", "disks": [40, 100], "network": "inside", "security_groups": ["sg"]}
-                | {"os": "debian"}
-            ],
+            "servers": [_server("shop")],
             "images": [{"servers": ["shop"], "days": list(range(backups + 1, backups + KEPT + 1))}],
         }
         for number in range(people)
     ]
+    return _written(folder, projects)
+
+
+def seed_of_nights(folder: Path, people: int, nights: int) -> str:
+    """A project for each person, and so many more of them in which nobody has had a night yet.
+
+    In each there are two servers with an older image of ours: web has a backup of today, db has to be backed up first.
+    """
+    names = [f"eu-de_p{number}" for number in range(people)] + [f"{FRESH}{number}" for number in range(nights)]
+    projects: list[dict[str, Any]] = []
+    for number, name in enumerate(names):
+        near, far = (f"127.{50 + number // 100}.{2 * (number % 100) + which}.0/24" for which in (0, 1))
+        older = [
+            {"servers": [server], "days": [KEPT + 1], "tags": {"b2i-source": stable_id("server", name, server)}}
+            for server in ("web", "db")
+        ]
+        projects.append(
+            {
+                "name": name,
+                "quota": QUOTA,
+                "networks": [
+                    {"vpc": "net", "cidr": near, "subnets": {"inside": near}, "security_groups": ["sg"]},
+                    {"vpc": "drills", "cidr": far, "subnets": {"apart": far}, "security_groups": ["apart-sg"]},
+                ],
+                "vaults": [{"name": "vault", "size": 100_000, "servers": ["*"]}],
+                "servers": [_server("web"), _server("db")],
+                "images": [{"servers": ["*"], "days": list(range(2, KEPT + 1))}, *older],
+                "backups": [{"server": "web", "age": "2h"}],
+            }
+        )
+    return _written(folder, projects)
+
+
+def _server(name: str) -> dict[str, Any]:
+    more = {"network": "inside", "security_groups": ["sg"], "os": "debian"}
+    return {"name": name, "flavor": "s3.large.2", "disks": [40, 100]} | more
+
+
+def _written(folder: Path, projects: list[dict[str, Any]]) -> str:
     friend = {"name": "eu-de_friend", "vaults": [{"name": "friends", "size": 1000}]}
     told = {
         "account": {"user": "robot", "project": "eu-de_p0", "second_project": "eu-de_dr"}
@@ -152,6 +193,13 @@ class Run:
         lines = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
         return [Seen(Point(*line[:3]), *line[3:]) for line in lines]
 
+    def traced(self, operation: str) -> list[dict[str, Any]]:
+        """The exchanges of that kind that it wrote down, with their bodies; rehearsals left out."""
+        place = self.plan.file("trace")
+        lines = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
+        found = [one for one in lines if one["operation"] == operation]
+        return [one for one in found if not (isinstance(one["request"], dict) and one["request"].get("dry_run") is True)]
+
     def told_truly(self, operation: str) -> bool:
         """Whether "adopted" is true: not if the cloud granted the request to this very run; "made" is, if it sent one at all."""
         asked = [one for one in self.seen if one.point[1:] == (operation, "effect")]
@@ -164,8 +212,8 @@ class Run:
 class Person:
     """Somebody with a project of his own, the backups in it, and a folder from which he works."""
 
-    def __init__(self, served: Served, project: str, folder: Path) -> None:
-        self.served, self.project, self.folder = served, project, folder
+    def __init__(self, served: Served, project: str, folder: Path, fresh: "queue.SimpleQueue[str] | None" = None) -> None:
+        self.served, self.project, self.folder, self._fresh = served, project, folder, fresh
         account = served.account
         settings = {
             "projects": {"dr": account["second_project"]},
@@ -192,6 +240,12 @@ class Person:
         """A backup that nobody has used yet."""
         return next(self._spare)
 
+    def elsewhere(self) -> "Person":
+        """The same person in a project in which nobody has worked yet."""
+        assert self._fresh is not None
+        project = self._fresh.get_nowait()
+        return Person(self.served, project, self.folder / project)
+
     def new_name(self) -> str:
         return f"server-{next(self._names)}"
 
@@ -207,6 +261,23 @@ class Person:
             yaml.safe_dump({"name": name, "servers": {"names": ["shop"]}, "retention": retention})
         )
         return f"{name}.yaml"
+
+    def night(self) -> str:
+        """A policy for all servers that he has, with everything that a night can do; returns the file's name."""
+        network = {"vpc": "drills", "subnet": "apart", "security_groups": ["apart-sg"]}
+        self.launch_order("drill", network=network)
+        told = {
+            "name": "nightly",
+            "timezone": f"Etc/GMT{datetime.now(UTC).hour - 12:+d}",  # where it is noon: a night is not repeated on the next day
+            "servers": {"names": ["*"]},
+            "backup": {"make_one": "if_missing"},
+            "share_with": ["dr"],
+            "verify": {"sample": 1, "launch": "drill.yaml"},
+            "retention": {"apply": True, "keep_newest": 1, "delete_backup": "always", "max_deletions": 100},
+            "limits": {"images_at_once": 1, "deadline": "1h"},
+        }
+        (self.folder / "nightly.yaml").write_text(yaml.safe_dump(told))
+        return "nightly.yaml"
 
     def settle(self, **lengths: str) -> None:
         """How long he has b2i look before it asks again; without words as long as people have it."""
@@ -284,7 +355,11 @@ class Person:
         return found
 
     def backups(self) -> list[str]:
-        return [one["id"] for one in self._get("cbr", "/v3/{project}/backups")["backups"]]
+        return [one["id"] for one in self.backups_in_full()]
+
+    def backups_in_full(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._get("cbr", "/v3/{project}/backups")["backups"]
+        return found
 
     def servers(self) -> list[dict[str, Any]]:
         listed = self._get("ecs", "/v1/{project}/cloudservers/detail", limit=1000)["servers"]
@@ -294,12 +369,14 @@ class Person:
         return [one["member_id"] for one in self._get("ims", f"/v2/images/{image}/members")["members"]]
 
 
-def people(served: Served, folder: Path) -> Iterator[Person]:
+def people(served: Served, folder: Path) -> list[Person]:
     """Everybody who has a project in the region."""
-    listed = served.get("iam", "/v3/auth/projects")["projects"]
-    for one in sorted(listed, key=lambda project: project["name"]):
-        if one["name"].startswith("eu-de_p"):
-            yield Person(served, one["id"], folder / one["name"])
+    listed = sorted(served.get("iam", "/v3/auth/projects")["projects"], key=lambda project: project["name"])
+    fresh = queue.SimpleQueue[str]()
+    for one in listed:
+        if one["name"].startswith(FRESH):
+            fresh.put(one["id"])
+    return [Person(served, one["id"], folder / one["name"], fresh) for one in listed if one["name"].startswith("eu-de_p")]
 
 
 def unheard_of(runs: list[Run]) -> Counter[str]:
@@ -315,12 +392,18 @@ def unheard_of(runs: list[Run]) -> Counter[str]:
 def given_away(people: list[Person]) -> list[str]:
     """Where a password, a secret key, a token or an adminPass that went over the line stands in what runs left behind."""
     account = people[0].served.account
-    known = {account["password"], account["sk"]}
-    for person in people:
-        for place in person.folder.glob("*.secrets"):
+    folders = {place.parent for person in people for place in person.folder.rglob("*.secrets")}
+    assert folders, "no secret was overheard"
+    found: list[str] = []
+    for folder in sorted(folders):
+        known = {account["password"], account["sk"]}
+        for place in folder.glob("*.secrets"):
             known |= set(place.read_text().split())
-    assert len(known) > 2, "no secret was overheard"
-    kinds = ("*.out", "*.err", "*.trace", "journal/*", "journal/.*")
-    left = [place for person in people for kind in kinds for place in person.folder.glob(kind)]
-    assert left
-    return [f"a secret stands in {place}" for place in left if any(secret in place.read_text() for secret in known)]
+        left = [place for kind in ("*.out", "*.err", "*.trace", "journal/*", "journal/.*") for place in folder.glob(kind)]
+        assert left
+        found += [f"a secret stands in {place}" for place in left if _any_in(known, place.read_text())]
+    return found
+
+
+def _any_in(known: set[str], text: str) -> bool:
+    return any(secret in text for secret in known)

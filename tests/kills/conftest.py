@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills.company import LATE, SPEED, Person, people, seed
+from tests.kills.company import LATE, SPEED, Person, people, seed, seed_of_nights
 from tests.support.served import Served
 
 PEOPLE = 24
 BACKUPS = 30
+AWAKE = 48
+"""So many nights at a time: they mostly wait."""
+NIGHTS = 800
+"""Projects for nights, one for each: what a night leaves is not what the next one begins with."""
 
 
 @dataclass
@@ -23,9 +27,20 @@ class Company:
 def company(tmp_path: Path) -> Iterator[Company]:
     """A region of the test's own: one region has room for 250 servers that listen."""
     with Served(tmp_path, SPEED, seed(tmp_path, PEOPLE, BACKUPS)) as served:
-        everybody = list(people(served, tmp_path / "people"))
-        served.arm(name="late-listing", seconds=LATE * SPEED, times=None)
-        yield Company(served, everybody)
+        yield _late(served, tmp_path)
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> Iterator[Company]:
+    """The same for nights: everybody has as many fresh projects as it takes."""
+    with Served(tmp_path, SPEED, seed_of_nights(tmp_path, AWAKE, NIGHTS)) as served:
+        yield _late(served, tmp_path)
+
+
+def _late(served: Served, folder: Path) -> Company:
+    everybody = people(served, folder / "people")
+    served.arm(name="late-listing", seconds=LATE * SPEED, times=None)
+    return Company(served, everybody)
 
 
 @pytest.fixture

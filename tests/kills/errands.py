@@ -1,12 +1,14 @@
 """What a person sends b2i to do, and what must then be true: of the cloud as it is seen from outside, and of what b2i told."""
 
+import json
+from collections import Counter
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from tests.kills.company import Person, Run, Thing
 
-__all__ = ["ERRANDS", "Another", "Create", "Errand", "Launch", "Retention", "Teardown"]
+__all__ = ["ERRANDS", "SINGLE", "Another", "Create", "Errand", "Launch", "Night", "Retention", "Teardown"]
 
 
 class Errand(Protocol):
@@ -145,13 +147,93 @@ class Retention:
         assert not list((self.person.folder / "journal").glob("retire-*"))
 
 
-ERRANDS: dict[str, type[Create | Launch | Another | Teardown | Retention]] = {
+@dataclass
+class Night:
+    """Two servers, one backed up first: an image of each, shared; one of them drilled; the older images go with their backups."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.person = self.person.elsewhere()
+        self.before = self.person.account()
+        self.backups = {one["id"]: one["resource_name"] for one in self.person.backups_in_full()}
+        self.used = {one["__backup_id"] for one in self.person.images()}
+        self.old = {one["id"]: one["__backup_id"] for one in self.person.images() if _tags(one).get("b2i-source")}
+        self.words = ("nightly", self.person.night())
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        person = self.person
+        new = {one["id"]: one for one in person.images() if ("image", one["id"]) not in self.before}
+        now = person.account()
+        assert now - self.before == {("image", one) for one in new}, f"left: {now - self.before}"
+        assert self.before - now == {("image", one) for one in self.old}, f"gone: {self.before - now}"
+        backups = {one["id"]: one["resource_name"] for one in person.backups_in_full()}
+        assert set(self.backups) - set(backups) == set(self.old.values()), "not the backups of the images that went"
+        made = {name for ident, name in backups.items() if ident not in self.backups}
+        assert (len(set(backups) - set(self.backups)), made) == (1, {"db"}), f"{made} have a new backup"
+        of_server = {backups[one["__backup_id"]]: one for one in new.values()}
+        assert (len(new), set(of_server)) == (2, {"web", "db"}), f"images: {new}"
+        assert not {one["__backup_id"] for one in new.values()} & self.used
+        for image in new.values():
+            assert image["status"] == "active"
+            assert person.members(image["id"]) == [person.served.account["second_project"]]
+        verified = [one["id"] for one in new.values() if "b2i-verified" in _tags(one)]
+        assert len(verified) == 1, f"verified: {verified}"
+        self._truly(last, of_server)
+        for run in (last, *earlier):
+            assert all(len(one["request"]["servers"]) == 1 for one in run.traced("deleteServers")), "two drill servers at a time"
+        assert not (left := _open_records(person)), left
+
+    def _truly(self, last: Run, of_server: dict[str, Any]) -> None:
+        """What the last run tells of each server, and of what went, is what the cloud has and what this run asked it for."""
+        told = last.told
+        assert (told["servers"], told["error"], told["notes"]) == (2, None, []), told
+        assert [told[word] for word in ("failed", "late", "skipped")] == [[], [], []], told
+        assert told["outcome"] == ("made" if told["made"] else "adopted")
+        one_each = {one["name"]: one for one in (*told["made"], *told["adopted"])}
+        assert (len(told["made"]) + len(told["adopted"]), set(one_each)) == (2, set(of_server))
+        for name, image in of_server.items():
+            said, backup = one_each[name], image["__backup_id"]
+            assert (said["image_id"], said["image_name"], said["backup_id"]) == (image["id"], image["name"], backup)
+            assert said["shared_with"] == [self.person.served.account["second_project"]]
+            asked = [one for one in last.traced("createWholeImage") if one["request"]["backup_id"] == backup]
+            granted = any(one["status"] == HTTPStatus.OK for one in asked)
+            assert asked if said in told["made"] else not granted, f"{name}: {said}"
+        drills = [one["verified"] for one in one_each.values() if one["verified"]]
+        assert len(drills) <= 1
+        assert all(one["ok"] and not one["reason"] for one in drills), drills
+        assert set(told["retired"]) <= set(self.old)
+        went = Counter(one["url"] for one in last.traced("deleteImage") if one["status"] == HTTPStatus.NO_CONTENT)
+        assert set(went.values()) <= {1}, "one run asked for it twice"
+
+
+def _tags(image: dict[str, Any]) -> dict[str, str]:
+    return dict(tag.partition("=")[::2] for tag in image["tags"])
+
+
+def _open_records(person: Person) -> list[str]:
+    """What the journal has as not finished: orders, a night that is on, requests that nobody has heard the end of."""
+    places = (person.folder / "journal").glob("*.json")
+    records = [json.loads(place.read_text()) for place in places]
+    return [
+        f"{one['kind']} {one['name']}: {one['state']}"
+        for one in records
+        if one["kind"] in {"order", "retire"} or one["state"] in {"open", "intent", "late", "stopped"}
+    ]
+
+
+ERRANDS: dict[str, type[Create | Launch | Another | Teardown | Retention | Night]] = {
     "create": Create,
     "launch": Launch,
     "launch --another": Another,
     "teardown": Teardown,
     "retention": Retention,
+    "nightly": Night,
 }
+SINGLE = tuple(command for command in ERRANDS if command != "nightly")
+"""What is done one step after the other; a night's servers get ahead of each other by chance."""
 
 
 def _well(person: Person, *words: str) -> Run:

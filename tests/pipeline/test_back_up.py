@@ -279,6 +279,31 @@ def test_a_kill_at_any_later_point_is_gone_on_from_with_the_same_backup_and_imag
     assert (ended.told["backup_id"], len(region.images_of(backup["id"]))) == (backup["id"], 1)
 
 
+def killed_before_its_backup_was_to_be_seen(region: Region) -> None:
+    """The backup is done soon, and for a while no list shows it."""
+    region.arm("late-listing", seconds=200, times=None)
+    with region.killing("listBackups"):
+        region.b2i(*NOW)
+    region.clock.advance(100)
+    (backup,) = ours(region)
+    assert backup["status"] == "available"
+
+
+def test_a_killed_runs_backup_that_is_done_and_on_no_list_yet_is_gone_on_with(region: Region) -> None:
+    killed_before_its_backup_was_to_be_seen(region)
+    ended = region.b2i(*NOW)
+    assert (ended.code, runs(region), len(ours(region))) == (0, 1, 1)
+
+
+def test_a_killed_run_that_cannot_be_looked_at_is_not_taken_for_gone(region: Region) -> None:
+    killed_before_its_backup_was_to_be_seen(region)
+    region.arm("error-503", operation="getCheckpoint", times=None)
+    ended = region.b2i(*NOW)
+    assert (ended.code, ended.error["code"], runs(region)) == (1, "http.503", 1)
+    region.emulator.faults.disarm()
+    assert (region.b2i(*NOW).code, runs(region), len(ours(region))) == (0, 1, 1)
+
+
 def test_an_order_whose_later_step_failed_goes_on_with_its_backup(region: Region) -> None:
     region.arm("forbidden", operation="batchAddImageMembers")
     first = region.b2i(*NOW, "--share-with", "dr")

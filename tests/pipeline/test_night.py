@@ -544,3 +544,20 @@ def test_a_night_that_is_killed_in_the_middle_of_its_drills_leaves_no_server(reg
     region.clock.advance(8 * 3600)
     region.b2i("reconcile")
     assert region.launched() == []
+
+
+@pytest.mark.parametrize("operation", ["listPublicIps", "deleteServers", "listVolumesDetail"])
+def test_a_night_that_is_killed_when_an_image_is_verified_and_its_server_still_there_takes_it_down_when_it_is_repeated(
+    region: Region, drills: dict[str, Any], operation: str
+) -> None:
+    """There is nothing left to verify, so nobody else would come back to it."""
+    policy = write_policy(region, **drills | {"servers": {"names": ["shop-web-01"]}})
+    skip = len(region.sent(operation))
+    with region.killing(operation, skip=skip + (operation == "listVolumesDetail")):
+        region.b2i("nightly", policy)
+    (image,) = [one for one in region.things("image") if "b2i-verified" in one["tags"]]
+    ended = region.b2i("nightly", policy)
+    assert (ended.code, [one["image_id"] for one in ended.told["adopted"]]) == (0, [image["id"]])
+    assert region.launched() == []
+    assert not list(region.journal.glob("order-*"))
+    assert len([one for one in region.sent("createServers") if one.writes]) == 1

@@ -342,8 +342,11 @@ async def _still_good(servers: Iterable[str], noted: Record, point_id: str, ctx:
     listed = {one.resource_id: one async for one in ctx.cloud.backups.list(restore_point_id=point_id)}
     coming, out = False, set(noted.ids(_SKIPPED))
     if any(server_id not in listed for server_id in servers):
-        point = await quiet(ctx.cloud.restore_points.get(point_id))
-        coming = point is not None and point.status in RESTORE_POINT.pending
+        point = await _restore_point(point_id, ctx)
+        # One that is done may hold a backup that no list shows yet.
+        settling = its_own and ctx.clock.now() < noted.written_at + ctx.settings.settle.image
+        fine = RESTORE_POINT.pending | RESTORE_POINT.success if settling else RESTORE_POINT.pending
+        coming = point is not None and point.status in fine
         out |= {one.id for one in point.skipped} if point else set()
     good: list[str] = []
     for server_id in servers:
@@ -360,6 +363,14 @@ async def _still_good(servers: Iterable[str], noted: Record, point_id: str, ctx:
             ago = minutes(ctx.clock.now() - _began(noted))
             ctx.tell(f"server {server_id}: a backup was asked for {ago} ago by an earlier run ({state}); going on with it")
     return tuple(good)
+
+
+async def _restore_point(point_id: str, ctx: Context) -> RestorePoint | None:
+    """None where it is gone. Trouble is raised: what cannot be looked at is not gone."""
+    try:
+        return await ctx.cloud.restore_points.get(point_id)
+    except NotFound:
+        return None
 
 
 async def _used(backup: Backup, ctx: Context) -> bool:
@@ -438,10 +449,7 @@ class _Waiting:
 
     async def look_for_missing(self) -> None:
         """Servers that no list shows: left out of the run after all, if it is over and stays so for the settle time."""
-        try:
-            point = await self.ctx.cloud.restore_points.get(self.run.point_id)
-        except NotFound:
-            point = None
+        point = await _restore_point(self.run.point_id, self.ctx)
         if point is not None and RESTORE_POINT.verdict(point.status) is None:
             return
         now, out = self.ctx.clock.now(), {one.id: one for one in point.skipped} if point else {}

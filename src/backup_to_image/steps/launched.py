@@ -12,7 +12,7 @@ from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
 from backup_to_image.steps.plan import Mode
 from backup_to_image.waiting import passes
 
-__all__ = ["ANOTHER_FACT", "Standing", "find_launched", "launch_job", "servers_of"]
+__all__ = ["ANOTHER_FACT", "Standing", "find_launched", "launch_job", "launch_marks", "servers_of"]
 
 ANOTHER_FACT = "another"
 """Whether this generation was begun by `another`."""
@@ -43,7 +43,7 @@ async def find_launched(
     """
     base = launch_id(ctx.project_id, image.id, order.name, mode)
     noted = await ctx.journal.read("launch", ctx.project_id, base) or _blank(base, ctx)
-    marks = {launch_id(ctx.project_id, image.id, order.name, mode, number): number for number in range(_GENERATIONS)}
+    marks = launch_marks(image.id, order.name, ctx, mode=mode)
     marked = [(marks[mark], server) async for mark, server in _marked(order.name, ctx) if mark in marks]
     newest = max((number for number, _ in marked), default=noted.generation)
     if newest > noted.generation:
@@ -57,6 +57,11 @@ async def find_launched(
         noted=noted,
         servers=tuple(server for number, server in marked if number == noted.generation),
     )
+
+
+def launch_marks(image_id: str, name: str, ctx: Context, *, mode: Mode) -> dict[str, int]:
+    """Every launch id that an order of this name may have had for this image, with its generation."""
+    return {launch_id(ctx.project_id, image_id, name, mode, number): number for number in range(_GENERATIONS)}
 
 
 async def _marked(name: str, ctx: Context) -> AsyncIterator[tuple[str, Server]]:

@@ -27,11 +27,12 @@ from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
 from backup_to_image.steps.names import doubted_by_drill
 from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night_patiently
+from backup_to_image.steps.orders import OpenOrder
 from backup_to_image.steps.retire import Retired, Retirement
 from backup_to_image.steps.shards import Share, keep_part
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import Look
-from backup_to_image.steps.verify import choose_sample, last_turns, verify_image
+from backup_to_image.steps.verify import choose_sample, end_left_drills, last_turns, left_drills, verify_image
 from backup_to_image.steps.window import NoPlace, Turn, Window
 
 __all__ = ["MakeImage", "VerifyImage", "night_of", "outcome_of", "report_of", "retirement_of", "run_night", "survey_for"]
@@ -117,6 +118,7 @@ async def run_night(
 
         try:
             servers = await shift.work()
+            await shift.end_left_drills()
             if retirement and outcome_of(servers, policy) != "failed":
                 await shift.retire_the_rest(retirement)
         except asyncio.CancelledError:
@@ -175,6 +177,8 @@ class _Shift:
         self._notes: dict[str, str] = {}
         self._sample: frozenset[str] = frozenset()
         self._drills = asyncio.Semaphore(1)
+        self._drill: LaunchOrder | None = None
+        self._left_drills: tuple[OpenOrder, ...] = ()
         self._verify: Callable[[Image, Context], Awaitable[Verified]] | None = None
         self._told_at = ctx.clock.now()
 
@@ -183,6 +187,7 @@ class _Shift:
         images, turns = await self.survey.images(), await last_turns(self.ctx)
         self._sample = frozenset(choose_sample(self.plan.members, images, rule, night, turns=turns))
         self._drills = asyncio.Semaphore(rule.at_once)
+        self._drill, self._left_drills = drill, await left_drills(drill, self.ctx)
         named = sorted(one.server_name for one in self.plan.members if one.server_id in self._sample)
         self.ctx.tell(f"{self.policy.name}: tonight's drills: {', '.join(named) or 'none is left'}")
 
@@ -210,6 +215,12 @@ class _Shift:
             for errand in errands:
                 group.create_task(self._serve(errand))
         return tuple(self.done[member.server_id] for member in self.plan.members)
+
+    async def end_left_drills(self) -> None:
+        """What earlier runs have left of their drills goes, where the night did not come back to it."""
+        if self._drill:
+            for words in await end_left_drills(self._left_drills, self._drill, self.ctx, deadline=self.deadline):
+                self._note(words)
 
     async def so_far(self) -> tuple[ServerNight, ...]:
         """What there is of a night that is stopped: of a server that has not ended, whether the cloud works on its image."""
@@ -337,6 +348,8 @@ class _Shift:
             verified = await drill
             turn.note("verify", began, self.ctx.clock.now())
         if verified.ok:
+            if verified.reason:
+                self._note(f"{told.server_name}: the drill of its image: {verified.reason}", about=verified.launch_id)
             return told.model_copy(update={"verified": verified, "doubtful": None})
         words = {"reason": f"the image is there, and its drill did not verify it: {verified.reason}", "code": "b2i.not-verified"}
         action = f"Look at what the probes said; `b2i launch {image.id} --spec FILE` launches it once more."

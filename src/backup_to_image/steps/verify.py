@@ -15,13 +15,13 @@ from backup_to_image.model.night import FleetMember, Verified
 from backup_to_image.model.policy import VerifyRule
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.launch import launch_within
-from backup_to_image.steps.launched import Standing, find_launched
+from backup_to_image.steps.launched import Standing, find_launched, launch_marks
 from backup_to_image.steps.names import DOUBTFUL_TAG, SOURCE_TAG, VERIFIED_TAG, doubt_of_drill, doubted_by_drill
-from backup_to_image.steps.orders import OrderedDrill, ordered
+from backup_to_image.steps.orders import ORDER, OpenOrder, OrderedDrill, open_orders, ordered
 from backup_to_image.steps.teardown import find_launch, tear_down
 from backup_to_image.waiting import passes
 
-__all__ = ["choose_sample", "last_turns", "verify_image"]
+__all__ = ["choose_sample", "end_left_drills", "last_turns", "left_drills", "verify_image"]
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ async def verify_image(
     reason = seen.reason
     if left:
         reason = f"{reason}; " if reason else ""
-        reason += f"left behind by its drill: {', '.join(left)}; `b2i teardown {standing.mark}` removes it"
+        reason += _left_behind(standing.mark, left)
     ctx.tell(
         f"drill {standing.mark} of image {image.name}: {'verified' if seen.ok else 'not verified'}{reason and f': {reason}'}"
     )
@@ -121,6 +121,54 @@ async def verify_image(
         probes=seen.probes,
         reason=reason,
     )
+
+
+async def left_drills(drill: LaunchOrder, ctx: Context) -> tuple[OpenOrder, ...]:
+    """Drills of this order that have not ended: of runs that were killed, or could not take them down. Raises JournalError."""
+    found: list[OpenOrder] = []
+    for order in await open_orders(ctx):
+        wanted = order.ordered
+        if isinstance(wanted, OrderedDrill):
+            marks = launch_marks(wanted.image_id, drill.name, ctx, mode="drill")
+            found += [order] if wanted.launch_id in marks else []
+    return tuple(found)
+
+
+async def end_left_drills(left: Iterable[OpenOrder], drill: LaunchOrder, ctx: Context, *, deadline: datetime) -> tuple[str, ...]:
+    """Take down those that nobody has gone on with since; says what stays behind.
+
+    Nobody goes on with a drill whose image was marked before its server was gone: there is nothing to verify any more. One that
+    another run is at is waited for until the deadline. Raises JournalError; what the cloud says is told.
+    """
+    stays = [
+        await _end_left(order.ordered, order.record, drill, ctx, deadline=deadline)
+        for order in left
+        if isinstance(order.ordered, OrderedDrill)
+    ]
+    return tuple(words for words in stays if words)
+
+
+async def _end_left(wanted: OrderedDrill, then: Record, drill: LaunchOrder, ctx: Context, *, deadline: datetime) -> str:
+    """`then`: what the journal had of it before the night's work; whoever has been at it since has written it anew."""
+    mark, stays = wanted.launch_id, tuple[str, ...]()
+    try:
+        async with hold(ctx.journal, "drill", ctx.project_id, f"{drill.name} of {wanted.image_id}", deadline=deadline):
+            noted = await ctx.journal.read(ORDER, ctx.project_id, then.name)
+            if noted is None or noted.written_at != then.written_at:
+                return ""
+            ctx.tell(f"drill {mark}: an earlier run has left it; taking down what there is of it")
+            with suppress(_LeftBehind):
+                async with ordered(wanted, ctx, patience=_TEARDOWN):
+                    stays = await _surely(_take_down(mark, ctx))
+                    if stays:
+                        raise _LeftBehind(mark)
+    except StillRunning as busy:
+        return f"drill {mark}: {busy.message}"
+    return f"drill {mark}: {_left_behind(mark, stays)}" if stays else ""
+
+
+def _left_behind(mark: str, left: Iterable[str]) -> str:
+    return f"left behind by its drill: {', '.join(left)}; `b2i teardown {mark}` removes it"
 
 
 async def _standing(image: Image, drill: LaunchOrder, ctx: Context) -> Standing:

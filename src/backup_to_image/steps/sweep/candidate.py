@@ -14,14 +14,13 @@ from backup_to_image.model import Value
 from backup_to_image.model.swept import NotRemoved, Removed, SweepKind
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.expiry import Expiry
-from backup_to_image.steps.names import launch_id
+from backup_to_image.steps.launched import launch_marks
 from backup_to_image.steps.orders import OpenOrder, OrderedDrill, OrderedImage, OrderedTeardown, open_orders
 
 __all__ = ["PATIENCE", "Candidate", "InUse", "Kept", "alone", "in_use"]
 
 PATIENCE = timedelta(minutes=10)
 """For one removal, until it is proven."""
-_GENERATIONS = 64
 
 
 class Candidate(Value):
@@ -76,9 +75,7 @@ class InUse:
             elif isinstance(wanted, OrderedTeardown | OrderedDrill):
                 self.launches.add(wanted.launch_id)
             else:
-                image, name = wanted.image_id, wanted.order.name
-                marks = (launch_id(ctx.project_id, image, name, wanted.mode, number) for number in range(_GENERATIONS))
-                self.launches.update(marks)
+                self.launches.update(launch_marks(wanted.image_id, wanted.order.name, ctx, mode=wanted.mode))
 
 
 @asynccontextmanager
