@@ -26,12 +26,12 @@ from prefect.states import AwaitingRetry, Cancelled, Cancelling
 from backup_to_image.steps.reconcile import Reconciled
 from tasks.policy import MOST_STARTS, NO_RETRY
 
-__all__ = ["may_come_back", "night_is_cancelled", "runs_at_work", "start_again", "stop_shards"]
+__all__ = ["LEFT_ALONE", "may_come_back", "night_is_cancelled", "runs_at_work", "start_again", "stop_shards"]
 
 _OURS = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i"]))
 _AT_WORK = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
 _MOST = 200
-_LEFT_ALONE = timedelta(minutes=5)
+LEFT_ALONE = timedelta(minutes=5)
 """A crashed run that nothing has brought back for so long is not going to be: the automation's own delay is one minute."""
 _GIVEN_UP = timedelta(days=7)
 _NIGHT_CANCELLED = "Its night was cancelled."
@@ -48,13 +48,13 @@ async def runs_at_work() -> frozenset[str]:
     return frozenset(str(run.id) for run in [*working, *(run for run in crashed if may_come_back(run))])
 
 
-def may_come_back(run: FlowRun) -> bool:
-    """Whether a crashed run is still to be brought back by the automation."""
-    return _age(run) < _LEFT_ALONE
+def may_come_back(run: FlowRun, left_alone: timedelta = LEFT_ALONE) -> bool:
+    """Whether a crashed run is still to be brought back by the automation. `left_alone`: how long that may take."""
+    return _age(run) < left_alone
 
 
 @task(name="start runs again", task_run_name="start runs again", **NO_RETRY)
-async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = _LEFT_ALONE) -> tuple[str, ...]:
+async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = LEFT_ALONE) -> tuple[str, ...]:
     """Start what gave up waiting and whose order has ended by now, and what crashed and was left; returns the runs' names.
 
     They adopt what is there, so they end at once, and with their own report. `left_alone`: how long ago a crash must be.

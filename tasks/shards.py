@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from backup_to_image.night_pages import summary
 from backup_to_image.steps.shards import Fate, Share, Workers
 from tasks import pages
 from tasks.policy import MOST_STARTS
-from tasks.runs import may_come_back
+from tasks.runs import LEFT_ALONE, may_come_back
 
 __all__ = ["part_cancelled", "part_ended", "part_failed", "workers_of"]
 
@@ -35,12 +35,15 @@ _NO_WORKER = "Start one more worker (`python -m deployments.worker`), or give on
 _ONE_JOURNAL = "All workers of a shared night need the same journal: `journal:` in their b2i.yaml."
 
 
-def workers_of(file: str, policy: Policy, night: date) -> Workers:
-    """Who does the shards of this night: runs of the policy's shard deployment, on whichever workers are free."""
+def workers_of(file: str, policy: Policy, night: date, *, left_alone: timedelta = LEFT_ALONE) -> Workers:
+    """Who does the shards of this night: runs of the policy's shard deployment, on whichever workers are free.
+
+    `left_alone`: a run that crashed longer ago is not going to be brought back.
+    """
     runs: dict[int, UUID] = {}
 
     async def start(share: Share) -> None:
-        run = await _begin(share, file, policy, night)
+        run = await _begin(share, file, policy, night, left_alone)
         runs[share.number] = run.id
         get_run_logger().info("shard %s is run %s", share, run.name)
 
@@ -55,12 +58,12 @@ def workers_of(file: str, policy: Policy, night: date) -> Workers:
         except httpx.HTTPError as error:
             get_run_logger().debug("what became of the shards cannot be seen just now: %r", error)
             return {}
-        return {number: _fate(found.get(run_id)) for number, run_id in wanted.items()}
+        return {number: _fate(found.get(run_id), left_alone) for number, run_id in wanted.items()}
 
     return Workers(start=start, fates=fates)
 
 
-async def _begin(share: Share, file: str, policy: Policy, night: date) -> FlowRun:
+async def _begin(share: Share, file: str, policy: Policy, night: date, left_alone: timedelta) -> FlowRun:
     """The run of a shard: the one that is there, or a new one where that has ended. It has left no report, or nobody would ask.
 
     The same key gives the run that is there: a night that goes on after a crash starts no shard twice. A shard that was started
@@ -71,7 +74,7 @@ async def _begin(share: Share, file: str, policy: Policy, night: date) -> FlowRu
     for again in range(2, MOST_STARTS + 1):
         if run.state and run.state.is_cancelling():
             run = await _stopped(run)
-        if not _is_over(run):
+        if not _is_over(run, left_alone):
             break
         run = await _run_of(f"{key}/{again}", share, file, policy, night)
     return run
@@ -111,11 +114,11 @@ async def _stopped(run: FlowRun) -> FlowRun:
     return run
 
 
-def _is_over(run: FlowRun) -> bool:
-    return run.state is not None and run.state.is_final() and not (run.state.is_crashed() and may_come_back(run))
+def _is_over(run: FlowRun, left_alone: timedelta) -> bool:
+    return run.state is not None and run.state.is_final() and not (run.state.is_crashed() and may_come_back(run, left_alone))
 
 
-def _fate(run: FlowRun | None) -> Fate:
+def _fate(run: FlowRun | None, left_alone: timedelta) -> Fate:
     """What became of a shard's run that has left no report."""
     if run is None:
         return Fate(state="ended", reason="its run was deleted")
@@ -127,7 +130,7 @@ def _fate(run: FlowRun | None) -> Fate:
         return Fate(state="at_work")
     if state.is_completed():
         return Fate(state="ended", reason=f"its run {run.name} is Completed, and not in this run's journal", action=_ONE_JOURNAL)
-    if state.is_crashed() and may_come_back(run):
+    if state.is_crashed() and may_come_back(run, left_alone):
         return Fate(state="at_work", reason=f"its run {run.name} has crashed: {said}")
     left = " and was not brought back" if state.is_crashed() else ""
     return Fate(state="ended", reason=f"its run {run.name} is {state.name}{left}: {said or 'no reason was given'}")

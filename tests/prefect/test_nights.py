@@ -228,9 +228,7 @@ def test_a_cancelled_shared_night_takes_its_shards_along(house: House, shared: N
     assert shared.site.asked("createWholeImage") >= asked
 
 
-def test_a_shard_that_ends_without_a_report_ends_the_night_at_once_and_the_same_night_again_does_its_servers(
-    house: House, shared: Nights
-) -> None:
+def test_a_shard_that_ends_without_a_report_is_told_and_the_night_ends_with_the_others(house: House, shared: Nights) -> None:
     keys: dict[str, Any] = {"limits": {"shards": 2, "images_at_once": 2}, "failed_when": {"more_than": 9}}
     deployment = shared.policy("torn-off", "office-ad-0?", "office-wiki-01", "office-chat-01", "office-files-01", **keys)
     shared.site.cloud.arm(name="job-stuck", operation="createWholeImage", skip=1, times=None, seconds=10 * SPEED)
@@ -246,11 +244,6 @@ def test_a_shard_that_ends_without_a_report_ends_the_night_at_once_and_the_same_
     assert {one["code"] for one in bad} <= {"b2i.shard-ended", "b2i.interrupted"}
     assert "has ended without a report" in house.told(run)
     assert ended["run_count"] == 1
-
-    house.retry(run)
-    house.await_state(run, "Completed", within=120)
-    assert {one["outcome"] for one in shared.result(run)["report"]["servers"]} <= {"made", "adopted"}
-    assert set(shared.images().values()) == {1}
 
 
 def shards_of(house: House, night: str) -> list[dict[str, Any]]:

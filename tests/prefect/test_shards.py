@@ -16,7 +16,7 @@ from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Cras
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps.shards import Fate, Share
 from flows.nightly_shard import nightly_shard
-from tasks.runs import night_is_cancelled, stop_shards
+from tasks.runs import LEFT_ALONE, night_is_cancelled, stop_shards
 from tasks.shards import workers_of
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
@@ -31,6 +31,7 @@ class Stage:
     def __init__(self, client: PrefectClient) -> None:
         self.client = client
         self.policy = Policy.model_validate({"name": f"shared-{uuid4().hex[:8]}", "servers": {"names": ["*"]}})
+        self.left_alone = LEFT_ALONE
         self.share = Share(number=1, of=1, attempt="first", deadline=DEADLINE)
 
     async def deploy(self) -> None:
@@ -44,7 +45,7 @@ class Stage:
         async def night() -> tuple[UUID, Mapping[int, Fate]]:
             from prefect.runtime import flow_run
 
-            workers = workers_of("shared.yaml", self.policy, NIGHT)
+            workers = workers_of("shared.yaml", self.policy, NIGHT, left_alone=self.left_alone)
             await workers.start(self.share)
             run = (await self.runs())[-1]
             for state in states:
@@ -68,10 +69,6 @@ async def stage() -> Any:
         yield made
 
 
-def long_ago(state: State[Any]) -> State[Any]:
-    return state.model_copy(update={"timestamp": datetime.now(UTC) - timedelta(minutes=6)})
-
-
 @pytest.mark.parametrize(
     ("states", "fate", "words"),
     [
@@ -81,7 +78,6 @@ def long_ago(state: State[Any]) -> State[Any]:
         ([Running(), Cancelling()], "at_work", ""),
         ([Running(), Crashed(message="Process exited with status code: -9")], "at_work", "status code: -9"),
         ([Running(), Crashed(), AwaitingRetry()], "waiting", "AwaitingRetry"),
-        ([Running(), long_ago(Crashed(message="killed."))], "ended", "was not brought back: killed"),
         ([Running(), Failed(message="The login is wrong.")], "ended", "is Failed: The login is wrong"),
         ([Cancelled(message="by Jim")], "ended", "is Cancelled: by Jim"),
         ([Running(), Completed()], "ended", "not in this run's journal"),
@@ -95,6 +91,14 @@ async def test_the_night_knows_whether_a_shard_may_still_report(
     assert fates[1].state == fate
     assert words in fates[1].reason
     assert ("worker" in fates[1].action) == (fate == "waiting" or "journal" in words)
+
+
+async def test_a_crashed_shard_that_nothing_has_brought_back_has_ended_and_the_night_begins_it_anew(stage: Stage) -> None:
+    stage.left_alone = timedelta(0)
+    _, fates = await stage.begun(Running(), Crashed(message="killed."))
+    assert (fates[1].state, "was not brought back: killed" in fates[1].reason) == ("ended", True)
+    await stage.begun()
+    assert len(await stage.runs()) == 2
 
 
 async def test_a_shard_whose_run_is_gone_has_ended(stage: Stage) -> None:
