@@ -184,7 +184,7 @@ async def test_a_shard_that_nobody_begins_is_told_once_after_some_minutes_and_in
     began = region.clock.now()
     report = await night(one)
     (line,) = [line for line in one.lines if "shard 2 of 2" in line]
-    assert "is not begun since 3 min" in line
+    assert "has not begun for 3 min" in line
     assert "Start a worker." in line
     assert region.clock.now() - began >= timedelta(hours=6)
     failed = report.with_outcome("failed")

@@ -295,7 +295,7 @@ class _Watch:
         if fate.state == "ended":
             self._tell(share, "ended", f"has ended without a report: {fate.reason}", fate)
         elif fate.state == "waiting" and now >= since + _NOBODY:
-            self._tell(share, "waiting", f"is not begun since {minutes(now - since)}: {fate.reason}", fate)
+            self._tell(share, "waiting", f"has not begun for {minutes(now - since)}: {fate.reason}", fate)
         elif fate.state == "at_work":
             self._told.pop(number, None)
 
