@@ -18,7 +18,6 @@ from backup_to_image.form import files_in
 from backup_to_image.model.policy import Policy
 from backup_to_image.settings import Settings
 from backup_to_image.steps.policy_file import read_policy
-from backup_to_image.steps.shards import check_shareable
 
 __all__ = ["BLOCK_TAG", "NIGHT_SLUG", "Nights", "block_of", "nights_of", "once_for_each_block", "start_mistake"]
 
@@ -51,7 +50,7 @@ async def nights_of(settings: Settings, night: dict[str, Any], shard: dict[str, 
         except UsageError as error:
             found.refused[path.name] = "; ".join(error.problems)
             continue
-        mistake = await start_mistake(policy, now=datetime.now(UTC)) or _share_mistake(policy)
+        mistake = await start_mistake(policy, now=datetime.now(UTC))
         if policy.name in names:
             mistake = f"name: {policy.name!r} is the name of {names[policy.name]} already"
         if mistake:
@@ -90,15 +89,6 @@ def block_of(policy: Policy) -> str:
     if policy.cloud is None:
         return DEFAULT_BLOCK
     return "".join(char if char.isalnum() and char.isascii() else "-" for char in policy.cloud.lower())
-
-
-def _share_mistake(policy: Policy) -> str:
-    try:
-        if policy.limits.shards > 1:
-            check_shareable(policy)
-    except UsageError as error:
-        return str(error)
-    return ""
 
 
 async def start_mistake(policy: Policy, *, now: datetime) -> str:

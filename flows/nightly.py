@@ -21,7 +21,7 @@ from tasks.images import verify_image
 from tasks.night_report import mistake, night_ended, night_not_begun, night_planned, night_superseded
 from tasks.nights import night_to_do, plan_of_night
 from tasks.policy import check_starts
-from tasks.shards import starter
+from tasks.shards import workers_of
 
 __all__ = ["nightly"]
 
@@ -51,8 +51,8 @@ async def nightly(policy: str, project: OtcProject, dry_run: bool = False, night
             if tonight is None:
                 return night_superseded()
             if wanted.policy.limits.shards > 1:
-                start = starter(policy, wanted.policy, tonight)
-                report = await run_shared_night(wanted.policy, ctx, start=start, night=tonight)
+                workers = workers_of(policy, wanted.policy, tonight)
+                report = await run_shared_night(wanted.policy, ctx, workers=workers, night=tonight, drill=wanted.drill)
             else:
                 report = await run_night(
                     wanted.policy,

@@ -14,8 +14,10 @@ from backup_to_image.form import policy_named
 from backup_to_image.steps.night import run_night
 from backup_to_image.steps.shards import Share
 from flows.image_from_backup import make_image
+from tasks.images import verify_image
 from tasks.policy import check_starts
-from tasks.shards import part_ended, part_failed
+from tasks.runs import night_is_cancelled
+from tasks.shards import part_cancelled, part_ended, part_failed
 
 __all__ = ["nightly_shard"]
 
@@ -38,11 +40,22 @@ async def nightly_shard(
     logger = get_run_logger()
     try:
         check_starts()
+        if await night_is_cancelled():
+            return part_cancelled()
         async with project.connect(tell=logger.info) as ctx:
             share = Share(number=number, of=of, attempt=attempt, deadline=deadline)
             ctx.cloud.budget.share(of)
-            wanted = policy_named(policy, ctx.settings).policy
-            report = await run_night(wanted, ctx, make=make_image, night=night, detail=logger.debug, share=share)
+            wanted = policy_named(policy, ctx.settings)
+            report = await run_night(
+                wanted.policy,
+                ctx,
+                make=make_image,
+                verify=verify_image,
+                drill=wanted.drill,
+                night=night,
+                detail=logger.debug,
+                share=share,
+            )
             return part_ended(report)
     except B2iError as error:
         return part_failed(error)

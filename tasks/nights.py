@@ -16,6 +16,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.last_night import last_reports
 from backup_to_image.steps.night import night_of, retirement_of, survey_for
 from backup_to_image.steps.night_plan import check_members, plan_night
+from backup_to_image.steps.shards import shares_note
 from tasks.policy import RETRY
 
 __all__ = ["newest_start", "night_to_do", "plan_of_night", "starts"]
@@ -27,7 +28,9 @@ _MOST_MISSED = 1000
 async def plan_of_night(policy: Policy, ctx: Context) -> NightPlan:
     """What a night would do, server by server, each looked at by every rule. Makes nothing."""
     survey = survey_for(policy, ctx)
-    return await check_members(await plan_night(policy, ctx, survey, retirement=retirement_of(policy, ctx)), policy, ctx, survey)
+    plan = await check_members(await plan_night(policy, ctx, survey, retirement=retirement_of(policy, ctx)), policy, ctx, survey)
+    note = shares_note(policy, plan)
+    return plan.model_copy(update={"notes": (*plan.notes, note)}) if note else plan
 
 
 async def night_to_do(policy: Policy, ctx: Context, *, given: str = "") -> date | None:

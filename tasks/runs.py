@@ -21,19 +21,21 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
-from prefect.states import AwaitingRetry, Cancelling
+from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry, Cancelled, Cancelling
 
 from backup_to_image.steps.reconcile import Reconciled
 from tasks.policy import MOST_STARTS, NO_RETRY
 
-__all__ = ["runs_at_work", "start_again", "stop_shards"]
+__all__ = ["LEFT_ALONE", "may_come_back", "night_is_cancelled", "runs_at_work", "start_again", "stop_shards"]
 
 _OURS = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i"]))
 _AT_WORK = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
 _MOST = 200
-_LEFT_ALONE = timedelta(minutes=5)
+LEFT_ALONE = timedelta(minutes=5)
 """A crashed run that nothing has brought back for so long is not going to be: the automation's own delay is one minute."""
 _GIVEN_UP = timedelta(days=7)
+_NIGHT_CANCELLED = "Its night was cancelled."
 
 
 @task(name="runs at work", task_run_name="runs at work", **NO_RETRY)
@@ -44,11 +46,16 @@ async def runs_at_work() -> frozenset[str]:
         begun = FlowRunFilterStartTime(is_null_=False)
         working = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)), begun)
         crashed = await _runs(client, FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])))
-    return frozenset(str(run.id) for run in [*working, *(run for run in crashed if _age(run) < _LEFT_ALONE)])
+    return frozenset(str(run.id) for run in [*working, *(run for run in crashed if may_come_back(run))])
+
+
+def may_come_back(run: FlowRun, left_alone: timedelta = LEFT_ALONE) -> bool:
+    """Whether a crashed run is still to be brought back by the automation. `left_alone`: how long that may take."""
+    return _age(run) < left_alone
 
 
 @task(name="start runs again", task_run_name="start runs again", **NO_RETRY)
-async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = _LEFT_ALONE) -> tuple[str, ...]:
+async def start_again(orders: tuple[Reconciled, ...], left_alone: timedelta = LEFT_ALONE) -> tuple[str, ...]:
     """Start what gave up waiting and whose order has ended by now, and what crashed and was left; returns the runs' names.
 
     They adopt what is there, so they end at once, and with their own report. `left_alone`: how long ago a crash must be.
@@ -83,7 +90,12 @@ def _of_this_project() -> Callable[[FlowRun], bool]:
 
 
 async def stop_shards(night: UUID) -> tuple[str, ...]:
-    """Cancel the shards of a night that was cancelled; returns the ids of those that had not ended."""
+    """Cancel the shards of a night that was cancelled; returns the ids of those that had not ended.
+
+    One that has not begun has no process that would make Cancelled of Cancelling, so it is Cancelled at once. A worker may be
+    about to begin it all the same, and Prefect would let it: so each shard asks when it begins whether its night is cancelled
+    (`night_is_cancelled`), which it was before anybody looked here.
+    """
     of_it = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[night]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)),
@@ -91,8 +103,25 @@ async def stop_shards(night: UUID) -> tuple[str, ...]:
     async with get_client() as client:
         shards = await client.read_flow_runs(flow_run_filter=of_it, limit=_MOST)
         for run in shards:
-            await client.set_flow_run_state(run.id, Cancelling(message="Its night was cancelled."))
+            begun = run.state_type not in {StateType.SCHEDULED, StateType.PENDING}
+            state = Cancelling if begun else Cancelled
+            await client.set_flow_run_state(run.id, state(message=_NIGHT_CANCELLED))
     return tuple(str(run.id) for run in shards)
+
+
+async def night_is_cancelled() -> bool:
+    """Whether the run whose part this one is was cancelled, or is being so: nobody waits for the part any more."""
+    context = FlowRunContext.get()
+    link = context.flow_run.parent_task_run_id if context and context.flow_run else None
+    if link is None:
+        return False
+    async with get_client() as client:
+        try:
+            night = (await client.read_task_run(link)).flow_run_id
+            state = (await client.read_flow_run(night)).state if night else None
+        except ObjectNotFound:
+            return False
+    return state is not None and (state.is_cancelled() or state.is_cancelling())
 
 
 async def _runs(client: PrefectClient, state: FlowRunFilterState, begun: FlowRunFilterStartTime | None = None) -> list[FlowRun]:

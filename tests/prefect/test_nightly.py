@@ -20,10 +20,14 @@ from prefect.states import Scheduled
 
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
-from backup_to_image.form import NIGHT_RESULT_KEY, NightResult
+from backup_to_image.form import NIGHT_RESULT_KEY, NightResult, policy_named
 from backup_to_image.model.night import NightReport
+from backup_to_image.steps.night import survey_for
+from backup_to_image.steps.night_plan import plan_night
+from backup_to_image.steps.shards import attempt_of, keep_shared_out, share_out
 from backup_to_image.steps.survey import Survey
 from flows.nightly import nightly
+from flows.nightly_shard import nightly_shard
 from flows.reconcile import reconcile
 from tests.prefect.test_flow import asked, pages
 
@@ -248,6 +252,33 @@ async def test_the_whole_night_is_kept_as_one_html_file_where_the_worker_has_a_d
     file = settings_file.parent / "evidence" / "night-nightly-web-2026-11-25.html"
     assert "shop-web-01" in file.read_text()
     assert str(file) in (await pages(state))["night-nightly-web"]
+
+
+# -- a shard of a night -------------------------------------------------------------------------------------------------
+
+
+async def test_a_shard_makes_and_drills_its_own_of_what_its_night_has_shared_out(
+    project: Any, region: Emulator, policy: WriteIt, settings_file: Path
+) -> None:
+    keys: dict[str, Any] = {"limits": {"shards": 2}, "failed_when": {"more_than": 9}}
+    name = policy(servers={"names": ["shop-*-01"]}, verify={"launch": "../launch/shop.yaml"}, **keys)
+    deadline = region.cloud.clock.now() + timedelta(hours=6)
+    attempt = attempt_of(deadline)
+    shard: dict[str, Any] = {"number": 1, "of": 2, "attempt": attempt, "deadline": deadline, "night": deadline.date()}
+    alone = await nightly_shard(name, project, **shard, return_state=True)
+    assert (alone.name, "the same journal" in (alone.message or "")) == ("Failed", True)
+
+    async with project.connect() as ctx:
+        wanted = policy_named(name, ctx.settings).policy
+        plan = await plan_night(wanted, ctx, survey_for(wanted, ctx))
+        shared = share_out(wanted, plan, attempt=attempt)
+        mine = shared.part_of(plan, shared.shares(deadline)[0]).with_action("make")
+        shared = shared.model_copy(update={"sample": (mine[0].server_id,)})
+        await keep_shared_out(wanted, shared, ctx)
+    state = await nightly_shard(name, project, **shard, return_state=True)
+    assert state.name == "Completed", state.message
+    assert 0 < asked(region, "createWholeImage") < len(plan.members)
+    assert (await verbs(state))["verify image"] == 1
 
 
 # -- which night --------------------------------------------------------------------------------------------------------

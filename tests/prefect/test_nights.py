@@ -216,14 +216,51 @@ def test_a_cancelled_shared_night_takes_its_shards_along(house: House, shared: N
     house.await_word(run, "shard 2 of 2 is run")
     house.cancel(run)
     house.await_state(run, "Cancelled")
-    # One that was just about to start has no process to be told; Prefect's server ends it after five minutes.
-    with patience(360, "the end of both shards") as beats:
-        for _ in beats:
-            shards = house.ask("POST", "/flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [run]}})
-            if {one["state_type"] for one in shards} == {"CANCELLED"}:
-                break
+    # One that a worker is just about to begin, too: it has no process yet that could be told.
+    shards = await_shards(house, run, "Cancelled", within=30)
+    asked = shared.site.asked("createWholeImage")
     shared.site.cloud.disarm()
     assert "cancelled" in house.run(run)["tags"]
+
+    house.retry(run)
+    house.await_state(run, "Completed", within=180)
+    assert outcomes(shared.result(run)).total() == 6
+    assert {one["id"] for one in shards_of(house, run)} > {one["id"] for one in shards}, "those that have ended begin anew"
+    assert set(shared.images().values()) == {1}
+    assert shared.site.asked("createWholeImage") >= asked
+
+
+def test_a_shard_that_ends_without_a_report_is_told_and_the_night_ends_with_the_others(house: House, shared: Nights) -> None:
+    keys: dict[str, Any] = {"limits": {"shards": 2, "images_at_once": 2}, "failed_when": {"more_than": 9}}
+    deployment = shared.policy("torn-off", "office-ad-0?", "office-wiki-01", "office-chat-01", "office-files-01", **keys)
+    shared.site.cloud.arm(name="job-stuck", operation="createWholeImage", skip=1, times=None, seconds=10 * SPEED)
+    run = house.order_foreign(deployment)
+    house.await_word(run, "shard 2 of 2 is run")
+    first = min(shards_of(house, run), key=lambda one: one["created"])
+    house.cancel(first["id"])
+    ended = house.await_state(run, "PartlyDone", within=120)
+    shared.site.cloud.disarm()
+    told = shared.result(run)["report"]["servers"]
+    bad = [one for one in told if one["outcome"] in {"failed", "late"}]
+    assert 0 < len(bad) < len(told) == 5
+    assert {one["code"] for one in bad} <= {"b2i.shard-ended", "b2i.interrupted"}
+    assert "has ended without a report" in house.told(run)
+    assert ended["run_count"] == 1
+
+
+def shards_of(house: House, night: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = house.ask("POST", "/flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [night]}})
+    return found
+
+
+def await_shards(house: House, night: str, state: str, *, within: float) -> list[dict[str, Any]]:
+    """The shards of a night, once all of them are that."""
+    with patience(within, f"both shards as {state}") as beats:
+        for _ in beats:
+            found = shards_of(house, night)
+            if {one["state_name"] for one in found} == {state}:
+                return found
+    raise AssertionError
 
 
 # -- who is told --------------------------------------------------------------------------------------------------------

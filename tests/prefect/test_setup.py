@@ -392,13 +392,10 @@ async def test_a_notification_block_has_automations_for_failed_nights_and_deleti
 async def test_a_policy_whose_nights_are_shared_has_a_deployment_for_its_shards_too(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
-    write(policies, "shared", limits={"shards": 3})
-    write(policies, "unshareable", limits={"shards": 3}, backup={"make_one": "always"})
+    write(policies, "shared", limits={"shards": 3}, backup={"make_one": "always"}, retention={"apply": True})
     told = {item.name: item for item in await set_up()}
     assert told["nightly-shard/shared"].change == "created"
     assert "nightly-shard/nightly-shop" not in told
-    assert told["unshareable.yaml"].change == "refused"
-    assert "backup.make_one" in told["unshareable.yaml"].note
     async with get_client() as client:
         shard = await client.read_deployment_by_name("nightly-shard/shared")
     assert shard.global_concurrency_limit is None

@@ -28,7 +28,7 @@ class FleetMember(Value):
     server: Server | None = None
     """None where it has vanished and only its backups are there."""
     vault_id: str | None = None
-    """Where a backup would be made."""
+    """The vault that protects the server, where a backup would be made."""
     backup: Backup | None = None
     image_id: str | None = None
     """The image that would be adopted."""

@@ -150,8 +150,8 @@ def _member(
     broken: str,
 ) -> FleetMember:
     """One server's part. `broken`: it has a usable backup, but its recovery set has not, and why."""
-    base = FleetMember(server_id=server.id, server_name=server.name, action="skip", reason="", server=server)
     vault = next((vault.id for vault in vaults.values() if server.id in vault.server_ids), None)
+    base = FleetMember(server_id=server.id, server_name=server.name, action="skip", reason="", server=server, vault_id=vault)
     always = policy.backup.make_one == "always" and not _made_tonight(backup, began)
     must = always or (policy.backup.make_one != "never" and backup is None)
     if must and vault is None:
@@ -159,7 +159,7 @@ def _member(
         return base.model_copy(update={"action": "refuse", "reason": reason, "advice": "Bind it to a server vault in CBR."})
     if must:
         why = "the policy always makes one" if always else broken or _why_none(policy, backups, images, now)
-        return base.model_copy(update={"action": "back_up", "reason": f"it is backed up first: {why}", "vault_id": vault})
+        return base.model_copy(update={"action": "back_up", "reason": f"it is backed up first: {why}"})
     if backup is None and broken:
         advice = "Back the servers up in one run of a vault."
         return base.model_copy(update={"action": "refuse", "reason": broken, "advice": advice})

@@ -10,14 +10,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
 from backup_to_image.errors import B2iError, JobFailed, PartlyDone, Refused, StillRunning
-from backup_to_image.journal import JournalError
+from backup_to_image.journal import JournalError, hold
 from backup_to_image.model import Backup, Delivery, Image, ImageOrder, LaunchOrder
 from backup_to_image.model.night import FleetMember, NightOutcome, NightPlan, NightReport, ServerNight, Verified
 from backup_to_image.model.policy import Policy, VerifyRule
@@ -29,13 +29,23 @@ from backup_to_image.steps.names import doubted_by_drill
 from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night_patiently
 from backup_to_image.steps.orders import OpenOrder
 from backup_to_image.steps.retire import Retired, Retirement
-from backup_to_image.steps.shards import Share, keep_part
+from backup_to_image.steps.shards import Share, keep_part, shared_out_for
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import Look
 from backup_to_image.steps.verify import choose_sample, end_left_drills, last_turns, left_drills, verify_image
 from backup_to_image.steps.window import NoPlace, Turn, Window
 
-__all__ = ["MakeImage", "VerifyImage", "night_of", "outcome_of", "report_of", "retirement_of", "run_night", "survey_for"]
+__all__ = [
+    "MakeImage",
+    "VerifyImage",
+    "night_of",
+    "outcome_of",
+    "report_of",
+    "retirement_of",
+    "run_night",
+    "sample_of",
+    "survey_for",
+]
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +76,16 @@ def survey_for(policy: Policy, ctx: Context) -> Survey:
     return Survey(ctx, since=ctx.clock.now() - policy.backup.newest_within - _SLACK)
 
 
-def retirement_of(policy: Policy, ctx: Context) -> Retirement | None:
+def retirement_of(policy: Policy, ctx: Context, *, shard: bool = False) -> Retirement | None:
     """What deletes the images that the policy no longer keeps; None where its nights delete nothing."""
-    return Retirement(policy, ctx, Survey(ctx)) if policy.retention.apply else None
+    return Retirement(policy, ctx, Survey(ctx), shard=shard) if policy.retention.apply else None
+
+
+async def sample_of(plan: NightPlan, policy: Policy, night: date, survey: Survey, ctx: Context) -> tuple[str, ...]:
+    """Whose new images are launched as a drill tonight. Raises JournalError."""
+    if policy.verify == "none":
+        return ()
+    return choose_sample(plan.members, await survey.images(), policy.verify, night, turns=await last_turns(ctx))
 
 
 async def run_night(
@@ -92,24 +109,26 @@ async def run_night(
     JournalError.
     """
     night = night or night_of(ctx.clock.now(), policy)
-    if share:
-        policy = share.narrowed(policy, ctx.clock.now())
+    shared = await shared_out_for(policy, share, ctx) if share else None
+    if share and shared:
+        policy = shared.narrowed(policy, share, ctx.clock.now())
     began, requests = ctx.clock.now(), ctx.cloud.requests
-    retirement = retirement_of(policy, ctx)
+    retirement = retirement_of(policy, ctx, shard=share is not None)
     first = await began_before(policy.name, night, ctx)
     plan, survey = await plan_night_patiently(policy, ctx, lambda: survey_for(policy, ctx), began=first, retirement=retirement)
     go_or_refuse(plan)
     for note in plan.notes:
         ctx.tell(f"warning: {note}")
-    if share:
-        plan = share.part_of(plan)
-    keep = partial(keep_part, share=share) if share else keep_report
+    sample = shared.sample if shared else await sample_of(plan, policy, night, survey, ctx)
+    tight = _is_tight(plan)
+    if share and shared:
+        plan = shared.part_of(plan, share)
     async with (
-        nullcontext(KeptNight(began_at=began, deadline=share.deadline)) if share else night_kept(policy, night, ctx) as kept
-    ):
-        shift = _Shift(policy, plan, ctx, survey, retirement, make, kept, detail)
+        nullcontext(KeptNight(began_at=first or began, deadline=share.deadline)) if share else night_kept(policy, night, ctx)
+    ) as kept:
+        shift = _Shift(policy, plan, ctx, survey, retirement, make, kept, detail, tight=tight, shared=share is not None)
         if policy.verify != "none" and drill:
-            await shift.verify_with(verify, drill, policy.verify, night)
+            await shift.verify_with(verify, drill, policy.verify, night, sample)
 
         def report_on(servers: tuple[ServerNight, ...]) -> NightReport:
             asked, told = ctx.cloud.requests - requests, (*plan.notes, *shift.notes)
@@ -118,18 +137,25 @@ async def run_night(
 
         try:
             servers = await shift.work()
-            await shift.end_left_drills()
-            if retirement and outcome_of(servers, policy) != "failed":
+            if not share:
+                await shift.end_left_drills()
+            if retirement and not share and outcome_of(servers, policy) != "failed":
                 await shift.retire_the_rest(retirement)
         except asyncio.CancelledError:
             report = report_on(await shift.so_far())
             if stopped:
                 stopped(report)
-            await keep(report, ctx=ctx)
+            await (keep_part(report, share, ctx, cut_off=True) if share else keep_report(report, ctx))
             raise
         report = report_on(servers)
-        await keep(report, ctx=ctx)
+        await (keep_part(report, share, ctx) if share else keep_report(report, ctx))
     return report
+
+
+def _is_tight(plan: NightPlan) -> bool:
+    """Whether the quota has no room for all new images beside the old ones."""
+    free = plan.quota.free if plan.quota else None
+    return free is not None and free < len(plan.with_action("make", "back_up"))
 
 
 @dataclass(frozen=True)
@@ -161,6 +187,9 @@ class _Shift:
         make: MakeImage,
         kept: KeptNight,
         detail: Callable[[str], None] | None,
+        *,
+        tight: bool,
+        shared: bool,
     ) -> None:
         self.policy = policy
         self.plan = plan
@@ -171,30 +200,40 @@ class _Shift:
         self.night = kept
         self.deadline = kept.deadline
         self.detail = detail
-        self.window = Window(policy.limits.images_at_once, ctx.clock, beside=self._may_be_beside(), tell=ctx.tell)
+        self.shared = shared
+        most = policy.limits.images_at_once
+        self.window = Window(most, ctx.clock, beside=most if tight else None, tell=ctx.tell)
         self.done: dict[str, ServerNight] = {}
         self.retired: list[str] = []
         self._notes: dict[str, str] = {}
         self._sample: frozenset[str] = frozenset()
-        self._drills = asyncio.Semaphore(1)
         self._drill: LaunchOrder | None = None
         self._left_drills: tuple[OpenOrder, ...] = ()
         self._verify: Callable[[Image, Context], Awaitable[Verified]] | None = None
+        self._drill_place: Callable[[str], AbstractAsyncContextManager[object]] = lambda _: nullcontext()
         self._told_at = ctx.clock.now()
 
-    async def verify_with(self, verify: VerifyImage, drill: LaunchOrder, rule: VerifyRule, night: date) -> None:
-        """Choose whose new images are launched as a drill tonight, once they are good."""
-        images, turns = await self.survey.images(), await last_turns(self.ctx)
-        self._sample = frozenset(choose_sample(self.plan.members, images, rule, night, turns=turns))
-        self._drills = asyncio.Semaphore(rule.at_once)
+    async def verify_with(
+        self, verify: VerifyImage, drill: LaunchOrder, rule: VerifyRule, night: date, sample: tuple[str, ...]
+    ) -> None:
+        """Launch the new images of these servers as a drill, once they are good."""
+        self._sample = frozenset(sample)
         self._drill, self._left_drills = drill, await left_drills(drill, self.ctx)
         named = sorted(one.server_name for one in self.plan.members if one.server_id in self._sample)
         self.ctx.tell(f"{self.policy.name}: tonight's drills: {', '.join(named) or 'none is left'}")
+        drills = asyncio.Semaphore(rule.at_once)
+
+        def place(server_id: str) -> AbstractAsyncContextManager[object]:
+            if not self.shared:
+                return drills
+            # So many at once in all shards: each drill has one of so many places, which the journal gives to one at a time.
+            name = f"{self.policy.name} {sample.index(server_id) % rule.at_once + 1}"
+            return hold(self.ctx.journal, "drill-place", self.ctx.project_id, name, deadline=self.deadline)
 
         async def drilled(image: Image, ctx: Context) -> Verified:
             return await verify(image, drill, ctx, deadline=self.deadline, night=night)
 
-        self._verify = drilled
+        self._verify, self._drill_place = drilled, place
 
     async def work(self) -> tuple[ServerNight, ...]:
         """Every server, each on its own; in the plan's order."""
@@ -318,23 +357,19 @@ class _Shift:
         order = image_order(self.policy, errand.backup, timeout=left)
         return await self.make(order, self.ctx.for_server(turn, self._lines_of(errand.member)), look=self.survey.look)
 
-    def _may_be_beside(self) -> int | None:
-        """How many new images there may be beside the old ones, where the quota has no room for all of them."""
-        quota = self.plan.quota
-        tight = quota is not None and quota.free is not None and quota.free < len(self.plan.with_action("make", "back_up"))
-        return self.policy.limits.images_at_once if tight else None
-
     async def _afterwards(self, errand: _Errand, told: ServerNight, turn: Turn) -> ServerNight:
         """The server has a good new image: it is verified if it is its turn, and then what no rule keeps any more goes."""
         drilled = errand.member.server_id in self._sample
         rolling = self.retirement if self.policy.retention.when == "rolling" else None
+        if self.shared and told.outcome == "adopted":
+            rolling = None  # each image that a shard makes lets one go; what else no rule keeps goes at the night's end
         if told.outcome not in {"made", "adopted"} or told.image_id is None or not (drilled or rolling):
             return told
         ctx = self.ctx.for_server(turn, self._lines_of(errand.member))
         try:
             image = await ctx.cloud.images.get(told.image_id)
             if drilled and self._verify and (told.doubtful is None or doubted_by_drill(image)):
-                told = await self._verified(told, image, turn, self._verify(image, ctx))
+                told = await self._verified(told, image, turn, partial(self._verify, image, ctx))
                 image = await ctx.cloud.images.get(image.id)  # it carries the drill's mark now
             if rolling and told.outcome != "partly" and told.doubtful is None:
                 told = await self._replaced(told, image, turn, rolling)
@@ -342,10 +377,12 @@ class _Shift:
             return _failed_after(told, error)
         return told
 
-    async def _verified(self, told: ServerNight, image: Image, turn: Turn, drill: Awaitable[Verified]) -> ServerNight:
-        async with self._drills:
+    async def _verified(
+        self, told: ServerNight, image: Image, turn: Turn, drill: Callable[[], Awaitable[Verified]]
+    ) -> ServerNight:
+        async with self._drill_place(told.server_id):
             began = self.ctx.clock.now()
-            verified = await drill
+            verified = await drill()
             turn.note("verify", began, self.ctx.clock.now())
         if verified.ok:
             if verified.reason:

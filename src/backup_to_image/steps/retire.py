@@ -129,19 +129,21 @@ class Retirement:
     """A policy's retention in one project: `plan`, then `apply`; or `after` each new image of a night.
 
     The survey is to know all backups (`since` None), and may believe its lists for long: what is to go is looked at afresh.
-    One of these for a night: it counts what the night has deleted against the one cap.
+    One of these for a night: it counts what the night has deleted against the one cap. Where several share a night: a `shard`
+    lets one go for each new image, so that all together stay within the cap; `spent` is what they may have deleted.
     """
 
-    def __init__(self, policy: Policy, ctx: Context, survey: Survey) -> None:
+    def __init__(self, policy: Policy, ctx: Context, survey: Survey, *, shard: bool = False, spent: int = 0) -> None:
         self._policy = policy
         self._ctx = ctx
         self._survey = survey
+        self._shard = shard
         self._stock: _Stock | None = None
         self._reading = asyncio.Lock()
         self._gone: set[str] = set()
         self._made_at: dict[str, datetime] = {}
         """Of backups that were made after the lists were read."""
-        self._begun = 0
+        self._begun = spent
         self._stopped = ""
 
     # -- the plan -------------------------------------------------------------------------------------------------------
@@ -386,7 +388,8 @@ class Retirement:
         decisions = [one for one in decided if not one.keep and one.image_id != image.id]
         removals: list[Removal] = []
         for decision in sorted(decisions, key=lambda one: (one.taken_at, one.image_id)):
-            if self._begun >= self._most(stock.count, made):
+            gone = any(one.image not in {"kept", "gone"} for one in removals)
+            if gone if self._shard else self._begun >= self._most(stock.count, made):
                 break
             removal = await self._remove(self._expendable(decision, candidates, stock))
             removals += [removal] if removal else []
