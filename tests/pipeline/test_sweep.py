@@ -668,12 +668,6 @@ def test_an_end_without_a_share_or_at_once_is_a_mistake(region: Region, backup: 
     assert "--share-for" in ended.error["message"]
 
 
-def test_prefects_form_has_no_field_for_an_end_so_it_is_refused_there(region: Region, backup: str) -> None:
-    ended = region.b2i("create", backup, "--share-with", "dr", "--share-for", "1d", "--prefect")
-    assert (ended.code, region.asked) == (2, [])
-    assert "--share-for" in ended.error["message"]
-
-
 # -- how it is told -----------------------------------------------------------------------------------------------------
 
 
