@@ -36,7 +36,8 @@ def sweep_sentence(swept: Swept, *, applied: bool) -> str:
     """What was found and what became of it, in one sentence."""
     words: list[str] = []
     if swept.removed:
-        words.append(f"removed {_counted(Counter(one.kind for one in swept.removed))} ({_gb(one.gb for one in swept.removed)})")
+        size = f" ({_gb(one.gb for one in swept.removed)})" if any(one.gb for one in swept.removed) else ""
+        words.append(f"removed {_counted(Counter(one.kind for one in swept.removed))}{size}")
     if swept.left:
         words.append(f"{len(swept.left)} left: {_names([one.name for one in swept.left])}")
     actions = Counter(one.action for one in swept.found)

@@ -27,6 +27,7 @@ __all__ = ["leave_sweep", "look_for_sweepings", "not_swept", "publish_sweep", "s
 SWEEP_KEY = "sweep"
 SWEEPINGS_KEY = "sweep-due"
 """What a run is about to remove, written down before it begins."""
+_OUTCOMES = {0: "done", 1: "failed", 5: "partly"}
 
 
 @task(name="look for what to sweep", task_run_name="look for what to sweep", **RETRY)
@@ -45,12 +46,12 @@ async def sweep_up(looked: Swept, ctx: Context, *, grace: timedelta) -> Swept:
 
 
 async def swept(found: Swept, *, applied: bool) -> State[Swept]:
-    """The run's end, with what was found and removed in one sentence; something that was to go and is left is no green."""
+    """The run's end, with what was found and removed in one sentence; what is left or could not be seen is no green."""
     result, words = SweepResult.of(found), words_of.sweep_sentence(found, applied=applied)
     await publish_sweep(result, words, words_of.sweep_page(found, words, seen_at=datetime.now(UTC)))
-    deletion_finished("sweep", "", "partly" if result.exit_code else "done", words)
+    deletion_finished("sweep", "", _OUTCOMES[result.exit_code], words)
     if result.exit_code:
-        return Failed(name="PartlyDone", message=words, data=found)
+        return Failed(name="PartlyDone" if found.left else "Failed", message=words, data=found)
     return Completed(name="Completed" if applied else "Checked", message=words, data=found)
 
 

@@ -399,7 +399,7 @@ class SweepResult(Value):
     def of(cls, came: Swept | B2iError) -> Self:
         """The result of a sweep, or of an error that kept it from looking."""
         if isinstance(came, Swept):
-            return cls(exit_code=5 if came.left else 0, swept=came)
+            return cls(exit_code=came.exit_code, swept=came)
         return cls(exit_code=came.exit_code, error=RunError.of(came))
 
     @classmethod

@@ -135,3 +135,12 @@ async def test_a_run_that_is_cancelled_before_it_asked_for_anything_says_so(proj
     await run(project, backup="now")  # of another run, which is over
     left = await look_behind(ServerForm(server=SERVER, backup="now"), project, run_id="none")
     assert (RunResult.of(left).exit_code, left.made) == (1, ())
+
+
+async def test_a_retry_after_a_good_end_gives_no_later_order_a_backup_that_was_used_up(project: Any, region: Emulator) -> None:
+    first = await run(project, backup="now")
+    await run(project, backup="now")
+    await again(first, image_of_server, order=ServerForm(server=SERVER, backup="now"), project=project)
+    third = await run(project, backup="now")
+    assert (await came_of(third)).outcome == "made"
+    assert asked(region, "createCheckpoint") == 3

@@ -39,7 +39,8 @@ def command(options: Options, apply_it: bool, grace: timedelta, fail_on_findings
     """Find dead images, drill servers that stayed and shares that are over; with --apply remove what is known for a day.
 
     Only what carries our mark in this project; no backup, no failover server, no image of a server that is gone: those are
-    told. Exit codes: 0, also with findings; 5 if something that was to go is left, or with --fail-on-findings.
+    told. Exit codes: 0, also with findings; 1 if something could not be looked at; 5 if something that was to go is left, or
+    with --fail-on-findings.
     """
     from backup_to_image.cli.session import connected, perform
 
@@ -52,7 +53,7 @@ def command(options: Options, apply_it: bool, grace: timedelta, fail_on_findings
             swept = await sweep(ctx, grace=grace, apply=apply_it)
         output.result(swept.model_dump(mode="json"))
         _show(output, swept)
-        return 5 if swept.left or (fail_on_findings and swept.bad) else 0
+        return swept.exit_code or (5 if fail_on_findings and swept.bad else 0)
 
     return perform(options, work, blank=BLANK)
 

@@ -75,5 +75,10 @@ class Swept(Value):
     """What could not be looked at, by name, with the cloud's words."""
 
     @property
+    def exit_code(self) -> int:
+        """5 if something that was to go is left; 1 if something could not be looked at: what was not seen is not swept."""
+        return 5 if self.left else 1 if self.unread else 0
+
+    @property
     def bad(self) -> bool:
         return bool(self.found or self.left or self.unread)

@@ -26,8 +26,9 @@ from backup_to_image.waiting import BACKUP, RESTORE_POINT, Pace, States, passes,
 __all__ = ["BackedUp", "asked_for", "back_up", "keep", "left_of_backup", "use_up"]
 
 RUN, USED = "backup", "used-backup"
-"""Kinds of journal records: a run of ours, by its name; and the last backup of a server that a finished order has used up."""
-_ORDER, _VAULT, _SKIPPED, _BACKUP = "order", "vault", "skipped", "backup"
+"""Kinds of journal records: a run of ours, by its name; and the last backups of a server that finished orders have used up."""
+_ORDER, _VAULT, _SKIPPED, _BACKUP, _EARLIER = "order", "vault", "skipped", "backup", "earlier"
+_MOST_EARLIER = 20
 _DESCRIPTION = "made by backup-to-image for an image of the server"
 _COMING = frozenset({"waiting_protect", "protecting"})
 _LOOK_EVERY = 5.0
@@ -147,18 +148,19 @@ async def back_up(
 
 async def use_up(backup: Backup, ctx: Context) -> None:
     """The order that this backup was made for has ended well: the same order begins with a new one from now on."""
-    record = Record(
-        kind=USED,
-        project_id=ctx.project_id,
-        name=backup.resource_id,
-        state="done",
-        written_at=ctx.clock.now(),
-        facts={_BACKUP: backup.id},
-    )
     try:
         used = await ctx.journal.read(USED, ctx.project_id, backup.resource_id)
-        if used and used.facts.get(_BACKUP) == backup.id:
-            return  # a run that is retried after its end takes nothing from an order that has begun since
+        known = _used_in(used)
+        if backup.id in known:
+            return  # a flow run that is retried after its good end
+        record = Record(
+            kind=USED,
+            project_id=ctx.project_id,
+            name=backup.resource_id,
+            state="done",
+            written_at=ctx.clock.now(),
+            facts={_BACKUP: backup.id, _EARLIER: list(known[:_MOST_EARLIER])},
+        )
         await ctx.journal.write(record)
     except JournalError as error:
         ctx.tell(error.message)
@@ -374,8 +376,15 @@ async def _restore_point(point_id: str, ctx: Context) -> RestorePoint | None:
 
 
 async def _used(backup: Backup, ctx: Context) -> bool:
-    noted = await ctx.journal.read(USED, ctx.project_id, backup.resource_id)
-    return noted is not None and noted.facts.get(_BACKUP) == backup.id
+    return backup.id in _used_in(await ctx.journal.read(USED, ctx.project_id, backup.resource_id))
+
+
+def _used_in(noted: Record | None) -> tuple[str, ...]:
+    """The backups that were used up, the last one first."""
+    if noted is None:
+        return ()
+    last = noted.facts.get(_BACKUP)
+    return (*([last] if isinstance(last, str) else []), *noted.ids(_EARLIER))
 
 
 # -- waiting ------------------------------------------------------------------------------------------------------------
