@@ -11,9 +11,9 @@ from tests.support.served import Served
 
 PEOPLE = 24
 BACKUPS = 30
-AWAKE = 48
+AWAKE = 64
 """So many nights at a time: they mostly wait."""
-NIGHTS = 800
+NIGHTS = 450
 """Projects for nights, one for each: what a night leaves is not what the next one begins with."""
 
 

@@ -214,13 +214,16 @@ def _tags(image: dict[str, Any]) -> dict[str, str]:
 
 
 def _open_records(person: Person) -> list[str]:
-    """What the journal has as not finished: orders, a night that is on, requests that nobody has heard the end of."""
+    """What the journal has as not finished: orders, a night that is on, requests that nobody has heard the end of.
+
+    But for backup runs, which are notes on what backups are called: whoever finds the backup on the list needs none of them.
+    """
     places = (person.folder / "journal").glob("*.json")
     records = [json.loads(place.read_text()) for place in places]
     return [
         f"{one['kind']} {one['name']}: {one['state']}"
         for one in records
-        if one["kind"] in {"order", "retire"} or one["state"] in {"open", "intent", "late", "stopped"}
+        if one["kind"] in {"order", "retire"} or (one["kind"] != "backup" and one["state"] in {"open", "intent", "late"})
     ]
 
 

@@ -91,13 +91,14 @@ def one_of_each_kind(found: list[Point]) -> list[Point]:
     """Everything that a night does, at one of the places where it does it.
 
     What changes something is there before, in and after it. Looks are the same thing before and after, and so are leases and
-    claims, which end with their process: each of these is there once.
+    claims, which end with their process: each of these is there once; so is a record that is torn, which is one not written.
     """
     chosen: dict[tuple[str, str], Point] = {}
     for point in sorted(found, key=lambda one: zlib.crc32(str(one).encode())):
         changes = any(f"{other.since} ".startswith(f"{point.what} ") for other in found)
         alike = not changes or point.what.startswith(("lease ", "claim "))
-        chosen.setdefault((point.what, "" if alike else point.phase), point)
+        kind = ("", "torn") if point.phase == "torn" else (point.what, "" if alike else point.phase)
+        chosen.setdefault(kind, point)
     return list(chosen.values())
 
 
