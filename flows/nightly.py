@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import State
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
 from backup_to_image.form import policy_named
-from backup_to_image.steps.night import run_night
-from backup_to_image.steps.shared_night import run_shared_night
+from backup_to_image.steps.fleet.night import run_night
+from backup_to_image.steps.fleet.shared_night import run_shared_night
 from flows.image_from_backup import make_image
 from tasks.cancelled import report_cancelled_night
 from tasks.images import verify_image

@@ -11,8 +11,8 @@ from prefect.client.schemas.objects import State
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
 from backup_to_image.form import policy_named
-from backup_to_image.steps.night import run_night
-from backup_to_image.steps.shards import Share
+from backup_to_image.steps.fleet.night import run_night
+from backup_to_image.steps.fleet.shards import Share
 from flows.image_from_backup import make_image
 from tasks.images import verify_image
 from tasks.policy import check_starts

@@ -30,8 +30,8 @@ from backup_to_image.form import (
 )
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.deletion_left import gone_images, gone_since
+from backup_to_image.steps.fleet.night_left import NightLeft, look_for_night
 from backup_to_image.steps.leftovers import Leftover, Leftovers, look_for_leftovers
-from backup_to_image.steps.night_left import NightLeft, look_for_night
 from backup_to_image.steps.of_server import left_of_server_order
 from backup_to_image.steps.orders import stop_orders_of
 from tasks import deletion_pages, pages

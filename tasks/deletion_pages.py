@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 from backup_to_image.steps.board import age
 from backup_to_image.steps.deletion_left import due
-from backup_to_image.steps.remove_image import Removal
-from backup_to_image.steps.retention import Decision
-from backup_to_image.steps.retire import Expendable, Retired, RetirementPlan
+from backup_to_image.steps.retention.remove_image import Removal
+from backup_to_image.steps.retention.retire import Expendable, Retired, RetirementPlan
+from backup_to_image.steps.retention.rules import Decision
 from backup_to_image.steps.sweep import Swept
 from tasks.pages import cell
 

@@ -13,10 +13,10 @@ from backup_to_image.errors import UsageError
 from backup_to_image.model.night import NightPlan
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.last_night import last_reports
-from backup_to_image.steps.night import night_of, retirement_of, survey_for
-from backup_to_image.steps.night_plan import check_members, plan_night
-from backup_to_image.steps.shards import shares_note
+from backup_to_image.steps.fleet.last_night import last_reports
+from backup_to_image.steps.fleet.night import night_of, retirement_of, survey_for
+from backup_to_image.steps.fleet.night_plan import check_members, plan_night
+from backup_to_image.steps.fleet.shards import shares_note
 from tasks.policy import RETRY
 
 __all__ = ["newest_start", "night_to_do", "plan_of_night", "starts"]

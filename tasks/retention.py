@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 
 from backup_to_image.errors import B2iError
 from backup_to_image.form import RETENTION_RESULT_KEY, RetentionResult
-from backup_to_image.steps.retire import Retired, Retirement, RetirementPlan
+from backup_to_image.steps.retention.retire import Retired, Retirement, RetirementPlan
 from tasks import deletion_pages as words_of
 from tasks import pages
 from tasks.artifacts import artifact_key, leave, left_by, this_run

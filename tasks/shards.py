@@ -22,7 +22,7 @@ from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.model.night import NightReport
 from backup_to_image.model.policy import Policy
 from backup_to_image.night_pages import summary
-from backup_to_image.steps.shards import Fate, Share, Workers
+from backup_to_image.steps.fleet.shards import Fate, Share, Workers
 from tasks import pages
 from tasks.policy import MOST_STARTS
 from tasks.runs import LEFT_ALONE, may_come_back

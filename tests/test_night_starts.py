@@ -9,7 +9,7 @@ import pytest
 from freezegun import freeze_time
 
 from backup_to_image.model.policy import Policy
-from backup_to_image.steps.night import night_of
+from backup_to_image.steps.fleet.night import night_of
 from deployments.nights import start_mistake
 from tasks.nights import newest_start, starts
 

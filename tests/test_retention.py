@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backup_to_image.model import Image
 from backup_to_image.model.policy import RetentionRules
-from backup_to_image.steps.retention import Candidate, Decision, decide
+from backup_to_image.steps.retention.rules import Candidate, Decision, decide
 
 NOW = datetime(2026, 11, 25, 23, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -11,7 +11,7 @@ import pytest
 
 from backup_to_image.model.night import FleetMember, NightPlan
 from backup_to_image.model.policy import Policy
-from backup_to_image.steps.shards import SharedOut, attempt_of, share_out, shares_note
+from backup_to_image.steps.fleet.shards import SharedOut, attempt_of, share_out, shares_note
 
 DEADLINE = datetime(2026, 11, 26, 4, 30, tzinfo=UTC)
 

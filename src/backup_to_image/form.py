@@ -20,7 +20,7 @@ from backup_to_image.settings import Settings
 from backup_to_image.steps.leftovers import Leftovers
 from backup_to_image.steps.of_server import WhichBackup
 from backup_to_image.steps.policy_file import PolicyFile, read_policy
-from backup_to_image.steps.retire import Retired, RetirementPlan
+from backup_to_image.steps.retention.retire import Retired, RetirementPlan
 from backup_to_image.steps.sweep import Swept
 from backup_to_image.yamlfile import load_file
 

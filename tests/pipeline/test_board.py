@@ -13,7 +13,7 @@ import yaml
 from backup_to_image.errors import StillRunning
 from backup_to_image.model.night import NightReport, ServerNight
 from backup_to_image.steps.board import BOARD_COLUMNS, board_rows, read_board
-from backup_to_image.steps.last_night import keep_report
+from backup_to_image.steps.fleet.last_night import keep_report
 from backup_to_image.steps.orders import OrderedImage, OrderedTeardown, ordered
 from tests.support.region import Ended, Region
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from backup_to_image.model.night import NightReport, Phase, ServerNight
-from backup_to_image.steps.last_night import keep_report, last_reports
+from backup_to_image.steps.fleet.last_night import keep_report, last_reports
 from tests.support.region import Region
 
 BEGAN, ENDED = datetime(2026, 11, 24, 22, 30, tzinfo=UTC), datetime(2026, 11, 24, 23, 10, tzinfo=UTC)

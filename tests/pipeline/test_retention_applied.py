@@ -12,7 +12,7 @@ import yaml
 
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps.names import backup_run_name
-from backup_to_image.steps.retire import Retirement
+from backup_to_image.steps.retention.retire import Retirement
 from backup_to_image.steps.survey import Survey
 from tests.support.region import Asked, Ended, Region
 

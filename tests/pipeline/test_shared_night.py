@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from backup_to_image.model.night import NightReport
+from backup_to_image.steps.fleet.shards import Share
 from backup_to_image.steps.policy_file import read_policy
-from backup_to_image.steps.shards import Share
 from tests.support.crew import Crew
 from tests.support.region import Asked, Killed, Region
 

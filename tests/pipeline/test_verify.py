@@ -14,7 +14,7 @@ from backup_to_image.errors import StillRunning
 from backup_to_image.model import Image
 from backup_to_image.model.night import FleetMember, Verified
 from backup_to_image.model.policy import VerifyRule
-from backup_to_image.steps.verify import choose_sample, last_turns, verify_image
+from backup_to_image.steps.fleet.verify import choose_sample, last_turns, verify_image
 from tests.support.region import Asked, Killed, Region, launch_order
 
 NIGHT = date(2026, 11, 25)

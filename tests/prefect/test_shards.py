@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running
 
 from backup_to_image.model.policy import Policy
-from backup_to_image.steps.shards import Fate, Share
+from backup_to_image.steps.fleet.shards import Fate, Share
 from flows.nightly_shard import nightly_shard
 from tasks.runs import LEFT_ALONE, night_is_cancelled, stop_shards
 from tasks.shards import workers_of

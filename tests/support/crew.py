@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 
 from backup_to_image.model.night import NightReport
-from backup_to_image.steps.night import run_night
+from backup_to_image.steps.fleet.night import run_night
+from backup_to_image.steps.fleet.shards import Fate, Share, Workers
+from backup_to_image.steps.fleet.shared_night import run_shared_night
 from backup_to_image.steps.pipeline import image_from_backup
 from backup_to_image.steps.policy_file import PolicyFile
-from backup_to_image.steps.shards import Fate, Share, Workers
-from backup_to_image.steps.shared_night import run_shared_night
 from tests.support.region import Killed, Region
 
 __all__ = ["Crew"]

@@ -70,8 +70,8 @@ def command(options: Options, policy: Path, dry_run: bool, report: Path | None) 
         if options.prefect:
             return await _in_prefect(policy, report, options, output, dry_run=dry_run)
         from backup_to_image.night_pages import keep_night, summary
-        from backup_to_image.steps.night import retirement_of, run_night, survey_for
-        from backup_to_image.steps.night_plan import check_members, plan_night
+        from backup_to_image.steps.fleet.night import retirement_of, run_night, survey_for
+        from backup_to_image.steps.fleet.night_plan import check_members, plan_night
         from backup_to_image.steps.pipeline import image_from_backup
         from backup_to_image.steps.policy_file import read_policy
 

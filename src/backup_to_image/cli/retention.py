@@ -11,9 +11,9 @@ from backup_to_image.cli.options import Options, common_options
 
 if TYPE_CHECKING:
     from backup_to_image.cli.output import Output
-    from backup_to_image.steps.remove_image import Removal
-    from backup_to_image.steps.retention import Decision
-    from backup_to_image.steps.retire import Expendable, Retired, RetirementPlan
+    from backup_to_image.steps.retention.remove_image import Removal
+    from backup_to_image.steps.retention.retire import Expendable, Retired, RetirementPlan
+    from backup_to_image.steps.retention.rules import Decision
 
 __all__ = ["BLANK", "command"]
 
@@ -71,7 +71,7 @@ def command(options: Options, policy: str, apply_it: bool, fail_on_findings: boo
         if options.prefect:
             return await _in_prefect(policy, options, output, keys, apply_it=apply_it, fail_on_findings=fail_on_findings)
         from backup_to_image.steps.policy_file import read_policy
-        from backup_to_image.steps.retire import Retirement
+        from backup_to_image.steps.retention.retire import Retirement
         from backup_to_image.steps.survey import Survey
 
         read = read_policy(Path(policy)).policy

@@ -19,8 +19,8 @@ from backup_to_image.model.night import NightReport, ServerNight
 from backup_to_image.model.policy import BackupRule
 from backup_to_image.steps.choose import Chosen, choose_servers
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.fleet.last_night import last_reports
 from backup_to_image.steps.forecast import forecast
-from backup_to_image.steps.last_night import last_reports
 from backup_to_image.steps.names import DOUBTFUL_TAG, POLICY_TAG, SOURCE_TAG, VERIFIED_TAG, decode_tag, encode_tag
 from backup_to_image.steps.orders import OpenOrder, OrderedImage, OrderedLaunch, open_orders
 from backup_to_image.steps.policy_file import PolicyFile

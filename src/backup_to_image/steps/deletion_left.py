@@ -8,7 +8,7 @@ from datetime import timedelta
 from backup_to_image.errors import CloudError
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.gone import image_is_gone
-from backup_to_image.steps.retire import RetirementPlan
+from backup_to_image.steps.retention.retire import RetirementPlan
 from backup_to_image.steps.sweep import Removed, Sweeping, Swept, sweep
 
 __all__ = ["as_first_seen", "due", "gone_images", "gone_since"]

@@ -21,7 +21,7 @@ from backup_to_image.steps.choose import choose_servers
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.names import DRILL_TAG, POLICY_TAG, SOURCE_TAG, decode_tag, encode_tag
 from backup_to_image.steps.orders import OrderedImage, OrderedLaunch, open_orders
-from backup_to_image.steps.remove_image import (
+from backup_to_image.steps.retention.remove_image import (
     BackupFate,
     Doomed,
     Removal,
@@ -30,7 +30,7 @@ from backup_to_image.steps.remove_image import (
     open_removals,
     remove_image,
 )
-from backup_to_image.steps.retention import Candidate, Decision, decide
+from backup_to_image.steps.retention.rules import Candidate, Decision, decide
 from backup_to_image.steps.survey import Survey
 
 __all__ = ["Expendable", "Retired", "Retirement", "RetirementPlan"]

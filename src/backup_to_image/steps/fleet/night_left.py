@@ -8,8 +8,8 @@ from backup_to_image.model import Value
 from backup_to_image.model.night import FleetMember
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.night import survey_for
-from backup_to_image.steps.night_plan import plan_night
+from backup_to_image.steps.fleet.night import survey_for
+from backup_to_image.steps.fleet.night_plan import plan_night
 
 __all__ = ["NightLeft", "look_for_night"]
 

@@ -16,7 +16,7 @@ from backup_to_image.steps.checks import order_checks
 from backup_to_image.steps.choose import choose_members, choose_servers
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.names import image_name
-from backup_to_image.steps.retire import Retirement
+from backup_to_image.steps.retention.retire import Retirement
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import check_order
 

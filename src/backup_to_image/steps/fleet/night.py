@@ -24,15 +24,15 @@ from backup_to_image.model.policy import Policy, VerifyRule
 from backup_to_image.model.results import Phase
 from backup_to_image.steps.back_up import BackedUp, back_up
 from backup_to_image.steps.context import Context, until
-from backup_to_image.steps.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
+from backup_to_image.steps.fleet.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
+from backup_to_image.steps.fleet.night_plan import go_or_refuse, image_order, plan_night_patiently
+from backup_to_image.steps.fleet.shards import Share, keep_part, shared_out_for
+from backup_to_image.steps.fleet.verify import choose_sample, end_left_drills, last_turns, left_drills, verify_image
 from backup_to_image.steps.names import doubted_by_drill
-from backup_to_image.steps.night_plan import go_or_refuse, image_order, plan_night_patiently
 from backup_to_image.steps.orders import OpenOrder
-from backup_to_image.steps.retire import Retired, Retirement
-from backup_to_image.steps.shards import Share, keep_part, shared_out_for
+from backup_to_image.steps.retention.retire import Retired, Retirement
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import Look
-from backup_to_image.steps.verify import choose_sample, end_left_drills, last_turns, left_drills, verify_image
 from backup_to_image.steps.window import NoPlace, Turn, Window
 
 __all__ = [

@@ -10,12 +10,10 @@ from backup_to_image.model.night import NightPlan, NightReport, ServerNight
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import CLOCK_SLACK
-from backup_to_image.steps.last_night import KeptNight, began_before, keep_report, night_kept
-from backup_to_image.steps.names import POLICY_TAG, encode_tag
-from backup_to_image.steps.night import outcome_of, report_of, retirement_of, sample_of, survey_for
-from backup_to_image.steps.night_plan import go_or_refuse, plan_night_patiently
-from backup_to_image.steps.retire import Retirement
-from backup_to_image.steps.shards import (
+from backup_to_image.steps.fleet.last_night import KeptNight, began_before, keep_report, night_kept
+from backup_to_image.steps.fleet.night import outcome_of, report_of, retirement_of, sample_of, survey_for
+from backup_to_image.steps.fleet.night_plan import go_or_refuse, plan_night_patiently
+from backup_to_image.steps.fleet.shards import (
     Parts,
     SharedOut,
     Workers,
@@ -28,8 +26,10 @@ from backup_to_image.steps.shards import (
     shares_note,
     silent,
 )
+from backup_to_image.steps.fleet.verify import end_left_drills, left_drills
+from backup_to_image.steps.names import POLICY_TAG, encode_tag
+from backup_to_image.steps.retention.retire import Retirement
 from backup_to_image.steps.survey import Survey
-from backup_to_image.steps.verify import end_left_drills, left_drills
 
 __all__ = ["run_shared_night"]
 
