@@ -144,6 +144,16 @@ def test_a_night_that_calls_itself_made_is_not_shown_green_when_a_server_has_no_
     assert 'class="verdict look"' in night_html(night(*servers))
 
 
+def test_what_drills_have_left_behind_is_told_on_every_page_and_is_no_green() -> None:
+    words = "shop-db-01: left behind by its drill: server s-1; `b2i teardown 0123456789ab` removes it"
+    report = invented_night(40, calm=True, left_behind=(words,), outcome="partly")
+    assert report.exit_code == 5
+    assert "left behind by drills: 1" in summary(report)
+    assert "something behind that is billed" in Page(night_html(report)).text
+    for page in (night_markdown(report), Page(night_html(report)).text):
+        assert "b2i teardown 0123456789ab" in page
+
+
 def test_a_night_without_servers_says_so_and_what_to_do() -> None:
     for page in (night_markdown(night()), night_html(night())):
         assert "no server fits the policy" in page

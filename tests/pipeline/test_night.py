@@ -535,6 +535,19 @@ def test_an_older_image_stays_where_the_new_one_was_not_verified(region: Region,
     assert {ours(region)[server] for server in silent} == {1}
 
 
+def test_a_drill_server_that_cannot_be_removed_is_no_green_and_goes_with_the_same_night_again(
+    region: Region, drills: dict[str, Any]
+) -> None:
+    region.arm("forbidden", operation="deleteServers", times=None)
+    ended = night(region, **drills)
+    assert (ended.code, ended.told["outcome"], len(ended.told["made"])) == (5, "partly", 4)
+    assert all("`b2i teardown" in one for one in ended.told["left_behind"])
+    assert len(ended.told["left_behind"]) == len(region.launched()) == 2
+    region.emulator.faults.disarm()
+    again = night(region, **drills)
+    assert (again.code, again.told["left_behind"], region.launched()) == (0, [], [])
+
+
 def test_a_night_that_is_killed_in_the_middle_of_its_drills_leaves_no_server(region: Region, drills: dict[str, Any]) -> None:
     policy = write_policy(region, **drills)
     with region.killing("getServer", skip=3):

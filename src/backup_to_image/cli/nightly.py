@@ -26,6 +26,7 @@ BLANK: dict[str, Any] = {
     "failed": [],
     "late": [],
     "retired": [],
+    "left_behind": [],
     "seconds": None,
     "requests": None,
     "deadline": None,
@@ -146,6 +147,7 @@ def night_json(report: NightReport) -> dict[str, Any]:
         "failed": [told(one) for one in report.with_outcome("failed", "partly")],
         "late": [told(one) for one in report.with_outcome("late")],
         "retired": list(report.retired),
+        "left_behind": list(report.left_behind),
         "seconds": round(report.seconds, 1),
         "requests": report.requests,
         "deadline": report.deadline.isoformat(),
@@ -217,6 +219,8 @@ def _show_report(report: NightReport, page: Path | None, output: Output) -> None
     if len(shown) < len(report.servers):
         output.show(f"{len(report.servers) - len(shown)} servers whose night went well are not shown.")
     output.show(escape(summary(report)))
+    for left in report.left_behind:
+        output.show(f"[red]left behind, and billed:[/] {escape(left)}")
     for note in report.notes:
         output.note(note)
     if page:

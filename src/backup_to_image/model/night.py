@@ -63,6 +63,8 @@ class Verified(Value):
     probes: tuple[ProbeResult, ...] = ()
     reason: str = ""
     """Why not, and what is left behind if something is."""
+    left_behind: str = ""
+    """What of its server is still there and billed, and the command that removes it."""
 
 
 class ServerNight(Value):
@@ -110,6 +112,8 @@ class NightReport(Value):
     quota: Quota | None = None
     retired: tuple[str, ...] = ()
     """Images that retention deleted in this night."""
+    left_behind: tuple[str, ...] = ()
+    """What drills have left in the cloud, where it is billed; each with the command that removes it."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -118,8 +122,8 @@ class NightReport(Value):
 
     @property
     def exit_code(self) -> int:
-        """5 for any failure; 4 where what is missing is still running."""
-        if self.outcome == "failed" or self.with_outcome("failed", "partly"):
+        """5 for any failure, and for what drills have left behind; 4 where what is missing is still running."""
+        if self.outcome == "failed" or self.with_outcome("failed", "partly") or self.left_behind:
             return 5
         return 4 if self.with_outcome("late") else 0
 

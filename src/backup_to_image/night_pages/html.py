@@ -46,6 +46,7 @@ def night_html(report: NightReport, tz: tzinfo = UTC) -> str:
     body = add(root, "body")
     _top(body, report, tz)
     _groups(body, "Needs somebody", [one for one in report.servers if one.bad])
+    _listed(body, "Left behind by drills", report.left_behind)
     _doubtful(body, report)
     _picture(body, report, tz)
     _waits(body, report)
@@ -55,15 +56,20 @@ def night_html(report: NightReport, tz: tzinfo = UTC) -> str:
     if quota := quota_words(report):
         add(body, "h2", "Quota")
         add(body, "p", quota)
-    if report.notes:
-        add(body, "h2", "Notes")
-        notes = add(body, "ul")
-        for note in report.notes:
-            say(add(notes, "li"), note)
+    _listed(body, "Notes", report.notes)
     _fleet(body, report, tz)
     words = f"Project {report.project_id}. The deadline was {moment(report.deadline, tz)}. Times are those of {tz}."
     add(add(body, "p"), "small", words)
     return "<!DOCTYPE html>\n" + tostring(root, encoding="unicode", method="html") + "\n"
+
+
+def _listed(body: Element, heading: str, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    add(body, "h2", heading)
+    there = add(body, "ul")
+    for line in lines:
+        say(add(there, "li"), line)
 
 
 def _top(body: Element, report: NightReport, tz: tzinfo) -> None:

@@ -51,6 +51,8 @@ def night_markdown(report: NightReport, tz: tzinfo = UTC) -> str:
     if not report.servers:
         parts.append("**What to do:** look at `servers` in the policy; `b2i nightly --dry-run` shows whom it means.")
     parts += _list("Needs somebody", [one for one in report.servers if one.bad], _MOST_ROWS)
+    if report.left_behind:
+        parts += ["## Left behind by drills", "\n".join(f"* {_text(one)}" for one in report.left_behind[:_WHOLE_FLEET])]
     parts += _doubtful(report)
     if report.servers:
         parts += [

@@ -88,6 +88,8 @@ def verdict(report: NightReport) -> Verdict:
         return Verdict("look", (f"Not finished: the cloud still works for {_servers(late)}" if late else "Not finished") + others)
     if bad:
         return Verdict("look", f"{_need(bad)}, within what the policy allows")
+    if report.left_behind:
+        return Verdict("look", f"{_without_trouble(report).headline}; a drill has left something behind that is billed")
     return Verdict("look", "Partly done: see the notes") if report.outcome == "partly" else _without_trouble(report)
 
 
@@ -118,6 +120,7 @@ def summary(report: NightReport) -> str:
         if those:
             named = "" if outcome == "skipped" else f" ({_named(those)})"
             parts.append(f"{len(those):,} {OUTCOMES[outcome]}{named}")
+    parts += [f"left behind by drills: {len(report.left_behind):,}"] if report.left_behind else []
     parts += [length(report.seconds), f"{report.requests:,} requests"]
     worst = {"failed": " failed", "still_running": " is not finished"}.get(report.outcome, "")
     return f"{title(report)}{worst}: {', '.join(parts)}."

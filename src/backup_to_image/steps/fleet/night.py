@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -45,6 +45,7 @@ __all__ = [
     "run_night",
     "sample_of",
     "survey_for",
+    "with_left",
 ]
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ async def run_night(
         def report_on(servers: tuple[ServerNight, ...]) -> NightReport:
             asked, told = ctx.cloud.requests - requests, (*plan.notes, *shift.notes)
             report = report_of(servers, policy, plan, kept, ctx, night=night, began=began, requests=asked, notes=told)
-            return report.model_copy(update={"retired": tuple(shift.retired)})
+            return with_left(report, shift.left).model_copy(update={"retired": tuple(shift.retired)})
 
         try:
             servers = await shift.work()
@@ -205,6 +206,7 @@ class _Shift:
         self.window = Window(most, ctx.clock, beside=most if tight else None, tell=ctx.tell)
         self.done: dict[str, ServerNight] = {}
         self.retired: list[str] = []
+        self.left: list[str] = []
         self._notes: dict[str, str] = {}
         self._sample: frozenset[str] = frozenset()
         self._drill: LaunchOrder | None = None
@@ -258,8 +260,7 @@ class _Shift:
     async def end_left_drills(self) -> None:
         """What earlier runs have left of their drills goes, where the night did not come back to it."""
         if self._drill:
-            for words in await end_left_drills(self._left_drills, self._drill, self.ctx, deadline=self.deadline):
-                self._note(words)
+            self.left += await end_left_drills(self._left_drills, self._drill, self.ctx, deadline=self.deadline)
 
     async def so_far(self) -> tuple[ServerNight, ...]:
         """What there is of a night that is stopped: of a server that has not ended, whether the cloud works on its image."""
@@ -384,9 +385,9 @@ class _Shift:
             began = self.ctx.clock.now()
             verified = await drill()
             turn.note("verify", began, self.ctx.clock.now())
+        if verified.left_behind:
+            self.left.append(f"{told.server_name}: {verified.left_behind}")
         if verified.ok:
-            if verified.reason:
-                self._note(f"{told.server_name}: the drill of its image: {verified.reason}", about=verified.launch_id)
             return told.model_copy(update={"verified": verified, "doubtful": None})
         words = {"reason": f"the image is there, and its drill did not verify it: {verified.reason}", "code": "b2i.not-verified"}
         action = f"Look at what the probes said; `b2i launch {image.id} --spec FILE` launches it once more."
@@ -557,6 +558,14 @@ def report_of(
         quota=plan.quota,
         notes=notes,
     )
+
+
+def with_left(report: NightReport, left: Sequence[str]) -> NightReport:
+    """The night with what its drills have left behind: whatever its images are like, somebody pays for that."""
+    if not left:
+        return report
+    outcome = "partly" if report.outcome in {"made", "adopted"} else report.outcome
+    return report.model_copy(update={"left_behind": tuple(dict.fromkeys(left)), "outcome": outcome})
 
 
 def outcome_of(servers: tuple[ServerNight, ...], policy: Policy) -> NightOutcome:

@@ -11,7 +11,7 @@ from backup_to_image.model.policy import Policy
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import CLOCK_SLACK
 from backup_to_image.steps.fleet.last_night import KeptNight, began_before, keep_report, night_kept
-from backup_to_image.steps.fleet.night import outcome_of, report_of, retirement_of, sample_of, survey_for
+from backup_to_image.steps.fleet.night import outcome_of, report_of, retirement_of, sample_of, survey_for, with_left
 from backup_to_image.steps.fleet.night_plan import go_or_refuse, plan_night_patiently
 from backup_to_image.steps.fleet.shards import (
     Parts,
@@ -59,15 +59,16 @@ async def run_shared_night(
         servers = _told(plan, parts, shared)
         retired = [image_id for part in parts.told for image_id in part.retired]
         notes += [note for part in parts.told for note in part.notes]
+        left = [words for part in parts.told for words in part.left_behind]
         if drill:
-            notes += await end_left_drills(drills, drill, ctx, deadline=kept.deadline)
+            left += await end_left_drills(drills, drill, ctx, deadline=kept.deadline)
         if policy.retention.apply and outcome_of(servers, policy) != "failed":
             gone, said = await _retire_the_rest(policy, shared, servers, len(retired), kept.began_at, ctx)
             retired += gone
             notes += said
         asked, told = ctx.cloud.requests - requests + sum(part.requests for part in parts.told), tuple(dict.fromkeys(notes))
         report = report_of(servers, policy, plan, kept, ctx, night=night, began=began, requests=asked, notes=told)
-        report = report.model_copy(update={"retired": tuple(retired)})
+        report = with_left(report, left).model_copy(update={"retired": tuple(retired)})
         await keep_report(report, ctx)
         await forget_parts(policy, shares, ctx)
     return report

@@ -107,10 +107,8 @@ async def verify_image(
                 left = await _surely(_take_down(standing.mark, ctx)) if seen.launched else ()
                 if left:
                     raise _LeftBehind(standing.mark)
-    reason = seen.reason
-    if left:
-        reason = f"{reason}; " if reason else ""
-        reason += _left_behind(standing.mark, left)
+    left_behind = _left_behind(standing.mark, left) if left else ""
+    reason = "; ".join(filter(None, (seen.reason, left_behind)))
     ctx.tell(
         f"drill {standing.mark} of image {image.name}: {'verified' if seen.ok else 'not verified'}{reason and f': {reason}'}"
     )
@@ -120,6 +118,7 @@ async def verify_image(
         seconds=round((ctx.clock.now() - began).total_seconds(), 1),
         probes=seen.probes,
         reason=reason,
+        left_behind=left_behind,
     )
 
 
