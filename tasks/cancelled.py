@@ -17,17 +17,8 @@ from prefect.logging.loggers import flow_run_logger
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from backup_to_image.form import (
-    ImageForm,
-    NightResult,
-    OrderForm,
-    RetentionResult,
-    RunResult,
-    ServerForm,
-    SweepResult,
-    length,
-    policy_named,
-)
+from backup_to_image.form import ImageForm, OrderForm, ServerForm, length, policy_named
+from backup_to_image.run_results import NightResult, RetentionResult, RunResult, SweepResult
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.deletion_left import gone_images, gone_since
 from backup_to_image.steps.fleet.night_left import NightLeft, look_for_night

@@ -6,8 +6,8 @@ from collections import Counter
 from datetime import UTC
 
 from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
-from backup_to_image.form import RunResult
 from backup_to_image.model import Delivery, Report
+from backup_to_image.run_results import RunResult
 from backup_to_image.steps.fleet.night_left import NightLeft
 from backup_to_image.steps.leftovers import Leftovers
 from backup_to_image.steps.reconcile import Reconciled

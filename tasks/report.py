@@ -16,8 +16,8 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed
 
 from backup_to_image.errors import B2iError, Refused, StillRunning
-from backup_to_image.form import RESULT_KEY, RunResult
 from backup_to_image.model import Delivery, Report
+from backup_to_image.run_results import RESULT_KEY, RunResult
 from tasks import pages
 from tasks.events import image_refused
 from tasks.policy import NO_RETRY

@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from backup_to_image.errors import B2iError
-from backup_to_image.form import RETENTION_RESULT_KEY, RetentionResult
+from backup_to_image.run_results import RETENTION_RESULT_KEY, RetentionResult
 from backup_to_image.steps.retention.retire import Retired, Retirement, RetirementPlan
 from tasks import deletion_pages as words_of
 from tasks import pages

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from backup_to_image.errors import B2iError
-from backup_to_image.form import SWEEP_RESULT_KEY, SweepResult
+from backup_to_image.run_results import SWEEP_RESULT_KEY, SweepResult
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.deletion_left import as_first_seen
 from backup_to_image.steps.sweep import Swept

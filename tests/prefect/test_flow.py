@@ -19,8 +19,9 @@ from pydantic import SecretStr
 
 from backup_to_image.emulator import Emulator
 from backup_to_image.errors import NoAnswer, PartlyDone, Refused, StillRunning
-from backup_to_image.form import RESULT_KEY, OrderForm, RunResult
+from backup_to_image.form import OrderForm
 from backup_to_image.model import Delivery, ImageOrder
+from backup_to_image.run_results import RESULT_KEY, RunResult
 from flows.image_from_backup import image_from_backup
 from tasks.backups import validate_backup
 from tasks.cancelled import look_behind

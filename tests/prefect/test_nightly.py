@@ -20,8 +20,9 @@ from prefect.states import Scheduled
 
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
-from backup_to_image.form import NIGHT_RESULT_KEY, NightResult, policy_named
+from backup_to_image.form import policy_named
 from backup_to_image.model.night import NightReport
+from backup_to_image.run_results import NIGHT_RESULT_KEY, NightResult
 from backup_to_image.steps.fleet.night import survey_for
 from backup_to_image.steps.fleet.night_plan import plan_night
 from backup_to_image.steps.fleet.shards import attempt_of, keep_shared_out, share_out

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from backup_to_image.form import NIGHT_RESULT_KEY
+from backup_to_image.run_results import NIGHT_RESULT_KEY
 from tests.support.house import SPEED, House, Site, kill_family, patience
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(600)]

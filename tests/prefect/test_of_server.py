@@ -10,8 +10,9 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
-from backup_to_image.form import RESULT_KEY, RunResult, ServerForm
+from backup_to_image.form import ServerForm
 from backup_to_image.model import Delivery
+from backup_to_image.run_results import RESULT_KEY, RunResult
 from flows.image_of_server import image_of_server
 from tasks.cancelled import look_behind
 from tasks.pages import result_page

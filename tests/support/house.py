@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from backup_to_image.cli.demo import write_files
-from backup_to_image.form import RESULT_KEY
+from backup_to_image.run_results import RESULT_KEY
 from tests.support.served import Served
 
 __all__ = ["BIN", "DEPLOYMENT", "ROOT", "SPEED", "House", "Site", "kill_family", "open_house", "patience", "processes_of"]

@@ -32,18 +32,16 @@ from prefect.settings import get_current_settings
 from backup_to_image.blocks import OtcProject
 from backup_to_image.clock import Clock, SystemClock
 from backup_to_image.errors import B2iError, UsageError
-from backup_to_image.form import (
+from backup_to_image.form import ImageForm, ServerForm, as_text
+from backup_to_image.run_results import (
     NIGHT_RESULT_KEY,
     RESULT_KEY,
     RETENTION_RESULT_KEY,
     SWEEP_RESULT_KEY,
-    ImageForm,
     NightResult,
     RetentionResult,
     RunResult,
-    ServerForm,
     SweepResult,
-    as_text,
 )
 
 __all__ = [

@@ -16,16 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from backup_to_image.clock import Clock
 from backup_to_image.errors import UsageError
-from backup_to_image.form import (
-    ImageForm,
-    NightResult,
-    OrderForm,
-    RetentionResult,
-    RunError,
-    RunResult,
-    ServerForm,
-    SweepResult,
-)
+from backup_to_image.form import ImageForm, OrderForm, ServerForm
+from backup_to_image.run_results import NightResult, RetentionResult, RunError, RunResult, SweepResult
 
 if TYPE_CHECKING:
     from backup_to_image.cli.options import Options
