@@ -26,7 +26,7 @@ from prefect import Flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-from prefect.client.schemas.objects import BlockDocument, ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
@@ -40,18 +40,19 @@ from backup_to_image.cli.prefect_door import prefect_server, ui_link
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.otc.cloud_files import find_clouds
 from backup_to_image.settings import read_settings
+from deployments.automations import (
+    NOTIFICATION_BLOCK,
+    notice_automations,
+    notifies,
+    recovery_automations,
+    same_automation,
+)
 from deployments.nights import BLOCK_TAG, NIGHT_SLUG, nights_of, once_for_each_block
 
 __all__ = ["Item", "main", "set_up"]
 
 ROOT = Path(__file__).resolve().parent.parent
 POOL = "b2i"
-HEARTBEAT_SECONDS = 30
-RETRY_AFTER_SECONDS = 60
-"""The process worker reports a crash twice, the second time up to 13 s later; a retry in between would be overwritten."""
-
-NOTIFICATION_BLOCK = "b2i-night"
-NOT_BEGUN_MINUTES = 30
 
 Change = Literal["created", "updated", "unchanged", "missing", "refused", "gone"]
 
@@ -194,20 +195,20 @@ class _Setup:
     async def notification(self, nights: list[str]) -> list[Item]:
         """Who is told when a night or a deletion failed, or was not begun: the notification block of that name, of any kind."""
         found = await self.client.read_block_documents(limit=200)
-        block = next((one for one in found if one.name == NOTIFICATION_BLOCK and _notifies(one)), None)
+        block = next((one for one in found if one.name == NOTIFICATION_BLOCK and notifies(one)), None)
         if block is None:
             note = (
                 "nobody is told of a failed night: make a block of that name, such as Slack Webhook, Custom Webhook or "
                 "Sendgrid Email, and run setup again"
             )
             return [Item("notice", NOTIFICATION_BLOCK, "unchanged", note, "blocks/catalog")]
-        return [await self.automation(one) for one in _notices(block, nights)]
+        return [await self.automation(one) for one in notice_automations(block, nights)]
 
     async def automation(self, wanted: AutomationCore) -> Item:
         """One automation, by name; its switch stays as it is."""
         found = await self.client.read_automations_by_name(wanted.name)
         there = found[0] if found else None
-        change: Change = "created" if there is None else "unchanged" if _same(wanted, there) else "updated"
+        change: Change = "created" if there is None else "unchanged" if same_automation(wanted, there) else "updated"
         if change != "unchanged" and not self.check:
             if there is None:
                 await self.client.create_automation(wanted)
@@ -251,7 +252,7 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
             items += [work.left_over(one) for one in of_policies if _name_of(one) not in names]
         # Runs of policies that are gone are brought back and told of as well, as long as they are deployed.
         ours = sorted({*deployments, *(str(one.id) for one in of_policies)})
-        items += [await work.automation(one) for one in _automations(ours)]
+        items += [await work.automation(one) for one in recovery_automations(ours)]
         items += await work.notification([str(one.id) for one in nights]) if nights else []
         return items
 
@@ -332,159 +333,6 @@ def _has(there: DeploymentResponse, field: str) -> Any:
     if field == "concurrency_limit":
         return there.global_concurrency_limit.limit if there.global_concurrency_limit else None
     return getattr(there, field)
-
-
-def _automations(deployments: list[str]) -> list[AutomationCore]:
-    """Runs that fall silent become Crashed, crashed runs start again: for our deployments only."""
-    silence = 3 * HEARTBEAT_SECONDS
-    return [
-        _automation(
-            "b2i: a run that fell silent has crashed",
-            f"When a run of our deployments sends no heartbeat and no news for {silence} s, worker and run have died together "
-            "and the run is marked as Crashed. The next automation then starts it again.",
-            deployments,
-            after=["prefect.flow-run.heartbeat"],
-            expect=["prefect.flow-run.*"],
-            within=silence,
-            action={
-                "type": "change-flow-run-state",
-                "state": "CRASHED",
-                "name": "Crashed",
-                "message": f"No heartbeat for {silence} s: its worker has died, too.",
-            },
-        ),
-        _automation(
-            "b2i: a crashed run starts again",
-            f"When a run of our deployments has crashed and nothing has started it again within {RETRY_AFTER_SECONDS} s, it goes "
-            "back to the work pool and adopts what the first attempt made. A run that was started ten times ends by itself.",
-            deployments,
-            after=["prefect.flow-run.Crashed"],
-            expect=[f"prefect.flow-run.{state}" for state in ("AwaitingRetry", "Scheduled", "Pending", "Running")],
-            within=RETRY_AFTER_SECONDS,
-            action={
-                "type": "change-flow-run-state",
-                "state": "SCHEDULED",
-                "name": "AwaitingRetry",
-                "message": "Started again after a crash.",
-            },
-        ),
-    ]
-
-
-def _notifies(block: BlockDocument) -> bool:
-    return block.block_schema is not None and "notify" in block.block_schema.capabilities
-
-
-def _notices(block: BlockDocument, nights: list[str]) -> list[AutomationCore]:
-    """One message for a night that failed, for one that no worker has begun, for a deletion that failed; else none."""
-    link = f"{ui_link('runs/flow-run/')}{{{{ flow_run.id }}}}"
-    failed = AutomationCore.model_validate(
-        {
-            "name": "b2i: a night failed",
-            "description": f"When a night ends as failed or is refused, its summary goes to the block {NOTIFICATION_BLOCK}. "
-            "What counts as failed, the policy says (`failed_when`); other nights send nothing.",
-            "trigger": {
-                "type": "event",
-                "posture": "Reactive",
-                "match": {"prefect.resource.id": "b2i.policy.*", "b2i.outcome": ["failed", "refused"]},
-                "for_each": ["prefect.resource.id"],
-                "expect": ["b2i.night.finished"],
-                "threshold": 1,
-                "within": 0,
-            },
-            "actions": [
-                _notice(
-                    block,
-                    "b2i: {{ event.payload.policy }} {{ event.payload.outcome }}",
-                    f"{{{{ event.payload.summary }}}}\n{link}",
-                )
-            ],
-        }
-    )
-    not_begun = _automation(
-        "b2i: a night was not begun",
-        f"When no worker has begun a night {NOT_BEGUN_MINUTES} minutes after its time, the block {NOTIFICATION_BLOCK} says so.",
-        nights,
-        after=["prefect.flow-run.Late", "prefect.flow-run.AwaitingRetry"],
-        expect=[f"prefect.flow-run.{state}" for state in ("Pending", "Running", "Cancelled")],
-        within=NOT_BEGUN_MINUTES * 60,
-        action=_notice(
-            block,
-            "b2i: {{ flow_run.name }} was not begun",
-            f"No worker has begun the {{{{ flow_run.name }}}} ({{{{ deployment.name }}}}). Is one running?\n{link}",
-        ),
-    )
-    left = AutomationCore.model_validate(
-        {
-            "name": "b2i: a sweep or a retention failed",
-            "description": f"When something that was to go is left, or nothing could be looked at, {NOTIFICATION_BLOCK} says so: "
-            "a share whose day has come is ended by the sweep alone. Other runs send nothing.",
-            "trigger": {
-                "type": "event",
-                "posture": "Reactive",
-                "match": {"prefect.resource.id": ["b2i.sweep", "b2i.policy.*"], "b2i.outcome": ["failed", "partly"]},
-                "for_each": ["prefect.resource.id"],
-                "expect": ["b2i.sweep.finished", "b2i.retention.finished"],
-                "threshold": 1,
-                "within": 0,
-            },
-            "actions": [
-                _notice(block, "b2i: {{ flow_run.name }} {{ event.payload.outcome }}", f"{{{{ event.payload.summary }}}}\n{link}")
-            ],
-        }
-    )
-    return [failed, not_begun, left]
-
-
-def _notice(block: BlockDocument, subject: str, body: str) -> dict[str, str]:
-    return {"type": "send-notification", "block_document_id": str(block.id), "subject": subject, "body": body}
-
-
-def _automation(
-    name: str,
-    description: str,
-    deployments: list[str],
-    *,
-    after: list[str],
-    expect: list[str],
-    within: int,
-    action: dict[str, str],
-) -> AutomationCore:
-    return AutomationCore.model_validate(
-        {
-            "name": name,
-            "description": description,
-            "trigger": {
-                "type": "event",
-                "posture": "Proactive",
-                "match": {"prefect.resource.id": "prefect.flow-run.*"},
-                "match_related": {
-                    "prefect.resource.id": [f"prefect.deployment.{ident}" for ident in sorted(deployments)],
-                    "prefect.resource.role": "deployment",
-                },
-                "for_each": ["prefect.resource.id"],
-                "after": after,
-                "expect": expect,
-                "threshold": 1,
-                "within": within,
-            },
-            "actions": [action],
-        }
-    )
-
-
-def _same(wanted: AutomationCore, there: AutomationCore) -> bool:
-    keep = {"name", "description", "trigger", "actions"}
-    return _plain(wanted.model_dump(mode="json", include=keep)) == _plain(there.model_dump(mode="json", include=keep))
-
-
-def _plain(value: Any) -> Any:
-    """JSON with what has no order put in order."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list):
-        return sorted((_plain(one) for one in cast("list[Any]", value)), key=str)
-    return value
 
 
 @click.command("setup", context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,7 +16,7 @@ from backup_to_image.errors import UsageError
 from backup_to_image.form import OrderForm, ServerForm
 from backup_to_image.model import ImageOrder
 from backup_to_image.settings import Settings, read_settings
-from deployments.setup import HEARTBEAT_SECONDS
+from deployments.automations import HEARTBEAT_SECONDS
 from flows.image_from_backup import image_from_backup
 from flows.image_of_server import image_of_server
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.setup import HEARTBEAT_SECONDS, RETRY_AFTER_SECONDS
+from deployments.automations import HEARTBEAT_SECONDS, RETRY_AFTER_SECONDS
 from tests.support.house import ROOT, House, kill_family, patience
 from tests.support.yard import DOZEN, POINTS, Came, Point, kill_at
 
