@@ -40,7 +40,7 @@ from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, States, passes, qu
 __all__ = ["change_os", "look_at_server", "resume_change"]
 
 _LOOK_EVERY = 10.0
-_STOP_LOOK, _STOP_AGAIN = 5.0, 25.0
+_STOP_LOOK, _STOP_AGAIN = 3.0, 27.0
 _STOP_PATIENCE = timedelta(minutes=10)
 """For a system to shut down by itself; one that takes longer hardly ever will."""
 _PARAMETER = "Ecs.0005"
@@ -291,7 +291,7 @@ async def _await_job(noted: Record, server: Server, ctx: Context, deadline: date
         states=SERVER_JOB,
         what=f"The change of {server.name}'s OS",
         deadline=deadline,
-        pace=Pace((60.0,), shortest=5.0),
+        pace=Pace((10.0,), shortest=5.0),
         clock=ctx.clock,
         handle={"server": server.id, "job": job_id},
         tell=lambda seen, elapsed: ctx.tell(f"job of {server.name}'s change of OS: {seen.status} after {minutes(elapsed)}"),
