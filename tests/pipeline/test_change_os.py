@@ -302,8 +302,9 @@ def test_the_same_command_again_adopts_what_is_done_and_asks_for_nothing(region:
 
 def test_again_replaces_the_disk_once_more_and_killed_before_it_could_say_so_only_once(region: Region, image: str) -> None:
     first = change(region, image, *YES, "--stop").told
+    stopped(region)
     with region.killing("getEcsJob", skip=2):
-        change(region, image, *YES, "--stop", "--again")
+        change(region, image, *YES, "--again")
     second = change(region, image, *YES, "--stop", "--again").told
     assert (second["outcome"], len(changes(region))) == ("adopted", 2)
     assert second["system_disk_id"] != first["system_disk_id"]
@@ -450,8 +451,9 @@ async def test_a_disk_that_is_not_the_one_that_was_confirmed_is_never_replaced(r
 
 
 def test_a_change_whose_run_was_killed_is_finished_by_reconcile(region: Region, image: str) -> None:
+    stopped(region)
     with region.killing("getEcsJob", skip=2):
-        change(region, image, *YES, "--stop", "--probe", "console: 'login:'")
+        change(region, image, *YES, "--probe", "console: 'login:'")
     region.clock.advance(600)
     ended = region.b2i("reconcile")
     (told,) = ended.told["orders"]

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from backup_to_image.errors import ApiError, CloudError, NotFound
 from backup_to_image.model import Backup, ChangePlan, ChangeRequest, Check, Disk, Image, PlannedDisk, Server, Verdict
-from backup_to_image.steps.changed import Standing, being_changed, find_change, system_disk
+from backup_to_image.steps.changed import being_changed, find_change, system_disk
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.facts import SourceFacts, recall
 from backup_to_image.steps.findings import is_id
@@ -22,6 +22,7 @@ _GUIDE = "IMS umn/source/creating_a_private_image/creating_a_full-ecs_image_from
 _SHARING = "IMS umn/source/managing_private_images/sharing_images/index.rst"
 _FEEDS = {"available", "protecting", "waiting_protect"}
 _BITS_32_MB = 4096
+_STANDS = {"under_way": "an earlier run has asked for it; it is gone on with", "done": "it has its new system disk already"}
 _LAUNCH = "To have the data disks too, launch a new server: `b2i launch {image} --spec SPEC.yaml`."
 
 
@@ -51,21 +52,18 @@ async def plan_change(
     mine = _server_disks(there, disks)
     theirs = _image_disks(backup, facts)
     if there:
-        planner.checks += _server_checks(there, disks, standing, stop=stop)
+        planner.checks += _server_checks(there, disks, stop=stop)
     if meant:
         planner.checks += _image_checks(meant, backup, await _access(meant, ctx, planner))
     if there and meant:
-        planner.checks += _fit(there, meant, disks)
-        if standing and standing.state == "new" and not again and there.image_id == meant.id and there.status != "ERROR":
-            planner.refuse(
-                "same image",
-                f"{there.name} has been running from {meant.name} already, and nothing here tells why",
-                "If its system disk is to be replaced by the image's all the same, add --again.",
-            )
+        planner.checks += _fit(there, meant, disks, again=again)
     _login(planner, key_pair, keys)
     planner.note(
         "disk quota", "unknowable", "no page of the cloud tells it; one more disk is needed, or the cloud refuses: Ecs.0021"
     )
+    if standing and standing.state != "new":
+        # Asked for already, so nothing speaks against going on.
+        planner.checks = [_check("server", "passed", f"{standing.server.name} ({standing.server.id}): {_STANDS[standing.state]}")]
     planner.checks.append(_data_disks(mine, theirs, meant, accepted=accepted))
     return ChangePlan(
         standing=standing.state if standing else "new",
@@ -223,20 +221,13 @@ def power_check(server: Server, *, stop: bool) -> Check:
     )
 
 
-def _server_checks(server: Server, disks: dict[str, Disk] | None, standing: Standing | None, *, stop: bool) -> Iterator[Check]:
+def _server_checks(server: Server, disks: dict[str, Disk] | None, *, stop: bool) -> Iterator[Check]:
     yield _check("server", "passed", f"{server.name} ({server.id})")
-    if standing and standing.state != "new":
-        words = {
-            "under_way": "an earlier run has asked for it; it is gone on with",
-            "done": "its system disk is the new one already",
-        }
-        yield _check("power state", "passed", words[standing.state])
-    else:
-        yield power_check(server, stop=stop)
-        stopping = stop and server.status == "ACTIVE" and server.task_state == "powering-off"  # by an earlier run, if not by hand
-        if server.task_state and not being_changed(server) and not stopping:
-            why, action = f"something is just being done to it: {server.task_state}", "Wait until it is over."
-            yield _check("busy", "refused", why, action, waiting_helps=True, code="Ecs.0603")
+    yield power_check(server, stop=stop)
+    stopping = stop and server.status == "ACTIVE" and server.task_state == "powering-off"  # by an earlier run, if not by hand
+    if server.task_state and not being_changed(server) and not stopping:
+        why, action = f"something is just being done to it: {server.task_state}", "Wait until it is over."
+        yield _check("busy", "refused", why, action, waiting_helps=True, code="Ecs.0603")
     if server.locked:
         yield _check("lock", "refused", f"{server.name} is locked", "Have it unlocked by whoever locked it.", code="Ecs.0605")
     if server.metadata.get("EcmResStatus", "").lower() == "freeze":
@@ -283,7 +274,11 @@ def _image_checks(image: Image, backup: Backup | None, access: str | None) -> It
         yield _check("guest preparation", "unknowable", why, "Add probes: `--probe 'tcp: 22'`.", page=_GUIDE)
 
 
-def _fit(server: Server, image: Image, disks: dict[str, Disk] | None) -> Iterator[Check]:
+def _fit(server: Server, image: Image, disks: dict[str, Disk] | None, *, again: bool) -> Iterator[Check]:
+    if not again and server.image_id == image.id and server.status != "ERROR":
+        why = f"{server.name} has been running from {image.name} already, and nothing here tells why"
+        action = "If its system disk is to be replaced by the image's all the same, add --again."
+        yield _check("same image", "refused", why, action)
     disk = (disks or {}).get(system_disk(server) or "")
     if disk and image.min_disk_gb > disk.size_gb:
         why = f"the image needs {image.min_disk_gb} GB, the system disk has {disk.size_gb} and stays of that size"
