@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from backup_to_image.cli.change_os import BLANK
 from backup_to_image.errors import B2iError
 from backup_to_image.steps.change_os import change_os
 from backup_to_image.steps.change_plan import plan_change
-from tests.support.region import Asked, Ended, Region
+from tests.support.region import Asked, Ended, Killed, Region
 
 SERVER = "shop-web-02"
 YES = ("--accept-data-disks-unchanged", "--yes-i-mean", SERVER)
@@ -300,6 +301,24 @@ def test_the_same_command_again_adopts_what_is_done_and_asks_for_nothing(region:
     assert again.told["system_disk_id"] == first["system_disk_id"]
 
 
+@pytest.mark.parametrize(("status", "code"), [("SHUTOFF", 0), ("ERROR", 5)])
+def test_what_was_changed_before_and_is_stopped_by_now_is_adopted_and_what_is_broken_is_no_success(
+    region: Region, image: str, status: str, code: int
+) -> None:
+    assert change(region, image, *YES, "--stop").code == 0
+    region.change("server", server(region), status=status)
+    ended = change(region, image, *YES)
+    assert (ended.code, ended.told["status"], len(changes(region))) == (code, status, 1)
+
+
+def test_its_json_has_the_same_keys_however_it_ends(region: Region, image: str) -> None:
+    stopped(region)
+    for words in (("--dry-run",), (), ("--probe", "x"), YES, YES):
+        assert set(change(region, image, *words).told) == set(BLANK)
+    for name, value in change(region, image, *YES).told.items():
+        assert value is not None or name in {"plan", "report", "error"}, name
+
+
 def test_again_replaces_the_disk_once_more_and_killed_before_it_could_say_so_only_once(region: Region, image: str) -> None:
     first = change(region, image, *YES, "--stop").told
     stopped(region)
@@ -323,6 +342,38 @@ def test_killed_anywhere_the_same_command_ends_as_if_nothing_had_happened(
     assert (ended.code, ended.told["old_system_disk_id"], ended.told["data_disks"]) == (0, system, [data])
     assert (now["status"], now["image_id"], [one.status for one in changes(region) if one.status]) == ("ACTIVE", image, [200])
     assert not records(region, "order")
+    if operation == "changeOs":
+        first, second = changes(region)
+        assert second.at - first.at >= 600, "nobody knew then whether the first one had got through"
+
+
+def test_killed_before_anything_could_be_noted_the_new_disk_is_the_proof(region: Region, image: str) -> None:
+    stopped(region)
+
+    def kill(asked: Asked) -> None:
+        if asked.operation == "changeOs":
+            region.answered.clear()
+            raise Killed
+
+    region.answered.append(kill)
+    with pytest.raises(Killed):
+        change(region, image, *YES)
+    region.clock.advance(3600)
+    ended = change(region, image, *YES)
+    assert (ended.code, ended.told["outcome"], ended.told["job_id"], len(changes(region))) == (0, "adopted", None, 1)
+
+
+def test_a_server_that_is_started_while_the_request_waits_its_turn_is_left_alone(region: Region, image: str) -> None:
+    stopped(region)
+    region.arm("throttled-429", operation="changeOs")
+
+    def start(asked: Asked) -> None:
+        if asked.operation == "changeOs":
+            region.change("server", region.named("server", SERVER), status="ACTIVE")
+
+    region.answered.append(start)
+    ended = change(region, image, *YES)
+    assert (ended.code, set(ended.refusals), len(changes(region))) == (3, {"change-os: power state"}, 1)
 
 
 def test_a_lost_answer_is_followed_by_a_look_at_the_system_disk_not_by_a_second_request(region: Region, image: str) -> None:

@@ -45,6 +45,8 @@ _STOP_PATIENCE = timedelta(minutes=10)
 """For a system to shut down by itself; one that takes longer hardly ever will."""
 _PARAMETER = "Ecs.0005"
 _OLD_DISK_GOES = timedelta(minutes=3)
+_ALIVE = {"ACTIVE", "SHUTOFF"}
+"""Of a server that was changed before: whoever has stopped it since knows why."""
 _CHANGED = "changed"
 _STATES = States(
     "The server",
@@ -259,7 +261,7 @@ async def _await_change(
     before, now = noted.ids(DATA), set(data_disks(server))
     missing = tuple(disk for disk in before if disk not in now)
     answers = await probe_server(server, probes, ctx)
-    green = not left and not missing and all(answer.ok for answer in answers)
+    green = not left and not missing and server.status in _ALIVE and all(answer.ok for answer in answers)
     outcome: Literal["made", "adopted", "partly"] = "partly" if not green else "adopted" if adopted else "made"
     return ChangeDelivery(
         outcome=outcome,
