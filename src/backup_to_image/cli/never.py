@@ -27,11 +27,13 @@ def refusing_command(verb: str, done: str, code: str) -> click.Command:
     @common_options
     @click.pass_obj
     def command(options: Options, image: str | None) -> int:
+        from backup_to_image.cli.output import Output
         from backup_to_image.cli.session import perform
         from backup_to_image.errors import Refused
         from backup_to_image.model import Check, Report
 
-        async def work(_: object) -> int:
+        async def work(output: Output) -> int:
+            output.words = ()
             check = Check(
                 rule=verb,
                 verdict="refused",
