@@ -78,12 +78,8 @@ class Output:
 
     def failed(self, error: B2iError) -> None:
         """An error in plain words: what happened, what it means, what to do, whether waiting helps, the command to go on with."""
-        wrong = isinstance(error, UsageError)
-        go_on = (
-            ""
-            if wrong or not self.words
-            else self.go_on(at_once=error.retryable or error.exit_code in {4, 5}, option=error.option)
-        )
+        alone = isinstance(error, UsageError) or not self.words
+        go_on = "" if alone else self.go_on(at_once=error.retryable or error.exit_code in {4, 5}, option=error.option)
         action = " ".join(part for part in (error.action, go_on) if part)
         content: dict[str, Any] = {
             "error": {"code": error.code, "message": error.message, "action": action, "retryable": error.retryable}
