@@ -248,6 +248,14 @@ def test_what_the_cloud_or_reason_would_refuse_is_refused_before_it_is_asked(
     assert refusal["action"]
 
 
+def test_disks_that_cannot_be_read_might_be_encrypted_so_nothing_is_changed(region: Region, image: str) -> None:
+    stopped(region)
+    region.arm("forbidden", operation="listVolumesDetail", times=None)
+    ended = change(region, image, *YES)
+    assert (ended.code, ended.told["outcome"], region.writes) == (1, "failed", [])
+    assert ended.error["action"]
+
+
 @pytest.mark.parametrize("status", ["pending", "rejected", "accepted"])
 def test_a_shared_image_has_to_be_accepted_first(region: Region, image: str, status: str) -> None:
     there, guest = region.emulator.cloud, region.account["second_project"]

@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 _API = "ECS api-ref/source/apis_recommended/status_management/changing_an_ecs_os_using_an_image_with_cloud-init_installed.rst"
 _GUIDE = "IMS umn/source/creating_a_private_image/creating_a_full-ecs_image_from_a_cbr_backup.rst"
-_SHARING = "IMS umn/source/managing_private_images/sharing_images/index.rst"
+_SHARING = "IMS api-ref/source/common_parameters/restrictions_on_image_sharing.rst"
+_CODES = "ECS api-ref/source/appendix/error_codes.rst"
+_FLAVORS = "ECS api-ref/source/apis_recommended/lifecycle_management/creating_an_ecs.rst"
+_OURS = "docs/how-to-change-os.md"
 _FEEDS = {"available", "protecting", "waiting_protect"}
 _BITS_32_MB = 4096
 _STANDS = {"under_way": "an earlier run has asked for it; it is gone on with", "done": "it has its new system disk already"}
@@ -45,7 +48,7 @@ async def plan_change(
     there, meant = await asyncio.gather(_server(server, ctx, planner), _image(image, ctx, planner))
     standing = await find_change(there, meant.id, ctx, again=again) if there and meant else None
     disks, (backup, facts), keys = await asyncio.gather(
-        planner.attempt("disks", _disks_of(there, ctx)) if there else _nothing(),
+        _disks_of(there, ctx) if there else _nothing(),
         _behind(meant, ctx, planner),
         planner.attempt("login", ctx.cloud.servers.key_pairs()) if key_pair else _nothing(),
     )
@@ -109,7 +112,11 @@ async def _server(reference: str, ctx: Context, planner: _Planner) -> Server | N
         found = await ctx.cloud.servers.find(reference.lower())
         if found is None:
             planner.refuse(
-                "server", f"there is no server {reference} in this project", "Check id, project and region.", code="Ecs.0114"
+                "server",
+                f"there is no server {reference} in this project",
+                "Check id, project and region.",
+                code="Ecs.0114",
+                page=_CODES,
             )
         return found
     named = [one async for one in ctx.cloud.servers.list(name=reference) if one.name == reference] if reference else []
@@ -120,7 +127,11 @@ async def _server(reference: str, ctx: Context, planner: _Planner) -> Server | N
         planner.refuse("server", f"{len(named)} servers are called {reference!r}", f"Write the id instead: {ids}.")
     else:
         planner.refuse(
-            "server", f"no server is called {reference!r} in this project", "Check name, project and region.", code="Ecs.0114"
+            "server",
+            f"no server is called {reference!r} in this project",
+            "Check name, project and region.",
+            code="Ecs.0114",
+            page=_CODES,
         )
     return None
 
@@ -132,7 +143,11 @@ async def _image(reference: str, ctx: Context, planner: _Planner) -> Image | Non
         except NotFound as error:
             words = f"there is no image {reference} that this project sees ({error.cloud_code or error.status}: {error.words})"
             planner.refuse(
-                "image", words, "Check id, project and region; an offered image has to be accepted first.", code="Ecs.0031"
+                "image",
+                words,
+                "Check id, project and region; an offered image has to be accepted first.",
+                code="Ecs.0031",
+                page=_CODES,
             )
             return None
     named = [one async for one in ctx.cloud.images.list(name=reference)] if reference else []
@@ -144,7 +159,11 @@ async def _image(reference: str, ctx: Context, planner: _Planner) -> Image | Non
         planner.refuse("image", f"{len(named)} images are called {reference!r}", f"Write the id instead: {ids}.")
     else:
         planner.refuse(
-            "image", f"no image is called {reference!r} in this project", "Check name, project and region.", code="Ecs.0031"
+            "image",
+            f"no image is called {reference!r} in this project",
+            "Check name, project and region.",
+            code="Ecs.0031",
+            page=_CODES,
         )
     return None
 
@@ -164,7 +183,11 @@ async def _behind(image: Image | None, ctx: Context, planner: _Planner) -> tuple
     except NotFound:
         if image.owner == ctx.project_id:
             planner.refuse(
-                "backup", f"the backup {image.backup_id} behind the image is gone", "Choose another image.", code="Ecs.0034"
+                "backup",
+                f"the backup {image.backup_id} behind the image is gone",
+                "Choose another image.",
+                code="Ecs.0034",
+                page=_CODES,
             )
     except CloudError as error:
         if image.owner == ctx.project_id:
@@ -203,6 +226,7 @@ def power_check(server: Server, *, stop: bool) -> Check:
             "Wait until it has ended.",
             waiting_helps=True,
             code="Ecs.0603",
+            page=_CODES,
         )
     if server.status == "SHUTOFF":
         return _check("power state", "passed", f"{server.name} is stopped")
@@ -227,11 +251,15 @@ def _server_checks(server: Server, disks: dict[str, Disk] | None, *, stop: bool)
     stopping = stop and server.status == "ACTIVE" and server.task_state == "powering-off"  # by an earlier run, if not by hand
     if server.task_state and not being_changed(server) and not stopping:
         why, action = f"something is just being done to it: {server.task_state}", "Wait until it is over."
-        yield _check("busy", "refused", why, action, waiting_helps=True, code="Ecs.0603")
+        yield _check("busy", "refused", why, action, waiting_helps=True, code="Ecs.0603", page=_CODES)
     if server.locked:
-        yield _check("lock", "refused", f"{server.name} is locked", "Have it unlocked by whoever locked it.", code="Ecs.0605")
+        yield _check(
+            "lock", "refused", f"{server.name} is locked", "Have it unlocked by whoever locked it.", code="Ecs.0605", page=_CODES
+        )
     if server.metadata.get("EcmResStatus", "").lower() == "freeze":
-        yield _check("frozen", "refused", f"{server.name} is frozen", "Settle the account's arrears first.", code="Ecs.0003")
+        yield _check(
+            "frozen", "refused", f"{server.name} is frozen", "Settle the account's arrears first.", code="Ecs.0003", page=_CODES
+        )
     disk_id = system_disk(server)
     if disk_id is None:
         if not being_changed(server):
@@ -254,7 +282,7 @@ def _image_checks(image: Image, backup: Backup | None, access: str | None) -> It
         waits = image.status in {"queued", "saving"}
         action = "Wait until it is Normal." if waits else "Choose another image."
         why = f"{image.name} ({image.id}) is {image.status}, it must be active"
-        yield _check("image", "refused", why, action, waiting_helps=waits, code="Ecs.0032")
+        yield _check("image", "refused", why, action, waiting_helps=waits, code="Ecs.0032", page=_CODES)
     if access in {"own", "public", "accepted"}:
         words = {"own": "this project's own", "public": "a public image", "accepted": "shared with this project, and accepted"}
         yield _check("image access", "passed", words[access])
@@ -264,7 +292,9 @@ def _image_checks(image: Image, backup: Backup | None, access: str | None) -> It
     if backup and backup.status not in _FEEDS:
         waits = backup.status in {"restoring", "waiting_restore"}
         why = f"the backup {backup.id} behind the image is {backup.status}, it must be available"
-        yield _check("backup", "refused", why, "Choose another image, or wait.", waiting_helps=waits, code="Ecs.0048")
+        yield _check(
+            "backup", "refused", why, "Choose another image, or wait.", waiting_helps=waits, code="Ecs.0048", page=_CODES
+        )
     if image.injection is False:
         why = "the image has no Cloud-Init or Cloudbase-Init (__support_fc_inject)"
         yield _check("guest preparation", "refused", why, "Launch a new server from it instead.", code="Ecs.0007")
@@ -278,7 +308,7 @@ def _fit(server: Server, image: Image, disks: dict[str, Disk] | None, *, again: 
     if not again and server.image_id == image.id and server.status != "ERROR":
         why = f"{server.name} has been running from {image.name} already, and nothing here tells why"
         action = "If its system disk is to be replaced by the image's all the same, add --again."
-        yield _check("same image", "refused", why, action)
+        yield _check("same image", "refused", why, action, page=_OURS)
     disk = (disks or {}).get(system_disk(server) or "")
     if disk and image.min_disk_gb > disk.size_gb:
         why = f"the image needs {image.min_disk_gb} GB, the system disk has {disk.size_gb} and stays of that size"
@@ -294,7 +324,7 @@ def _fit(server: Server, image: Image, disks: dict[str, Disk] | None, *, again: 
         wrong = f"a system of 32 bit takes {_BITS_32_MB} MB at most"
     if wrong:
         why = f"{server.name} has {server.ram_mb} MB of memory, {wrong}"
-        yield _check("memory", "refused", why, "Resize the server first, or launch a new one.", code="Ecs.0029")
+        yield _check("memory", "refused", why, "Resize the server first, or launch a new one.", code="Ecs.0029", page=_FLAVORS)
     else:
         yield _check("memory", "passed", f"{server.ram_mb} MB")
 
