@@ -34,14 +34,14 @@ REFUSALS = {
 # The read that is refused: the action that the operator has to be told, and the steps that it blocks.
 RIGHTS = {
     "listBackups": ("cbr:backups:list", {"validate", "create", "retention"}),
-    "getBackup": ("cbr:backups:get", {"validate", "create", "launch", "retention"}),
+    "getBackup": ("cbr:backups:get", {"validate", "create", "launch", "change-os", "retention"}),
     "listVaults": ("cbr:vaults:list", {"validate"}),
     "getVault": ("cbr:vaults:get", {"validate"}),
-    "listServersDetail": ("ecs:cloudServers:list", {"launch", "teardown", "retention"}),
-    "getServer": ("ecs:cloudServers:showServer", {"validate", "launch", "teardown", "retention"}),
-    "listVolumesDetail": ("evs:volumes:list", {"validate", "teardown"}),
+    "listServersDetail": ("ecs:cloudServers:list", {"launch", "teardown", "change-os", "retention"}),
+    "getServer": ("ecs:cloudServers:showServer", {"validate", "launch", "teardown", "change-os", "retention"}),
+    "listVolumesDetail": ("evs:volumes:list", {"validate", "teardown", "change-os"}),
     "listCloudImages": ("ims:images:list", {"validate", "create", "retention"}),
-    "getImage": ("ims:images:get", {"create", "share", "launch", "retention"}),
+    "getImage": ("ims:images:get", {"create", "share", "launch", "change-os", "retention"}),
     "getImageQuota": ("ims:quotas:get", {"validate"}),
     "listImageMembers": ("ims:images:share", {"share", "retention"}),
     "listVpcs": ("vpc:vpcs:list", {"launch"}),
@@ -50,7 +50,7 @@ RIGHTS = {
     "listFlavors": ("ecs:cloudServerFlavors:get", {"launch"}),
     "getServerLimits": ("ecs:cloudServerQuotas:get", {"launch"}),
     "listAvailabilityZones": ("ecs:availabilityZones:list", {"launch"}),
-    "listKeypairs": ("ecs:serverKeypairs:list", {"launch"}),
+    "listKeypairs": ("ecs:serverKeypairs:list", {"launch", "change-os"}),
     "listPublicIps": ("vpc:publicIps:list", {"teardown"}),
 }
 

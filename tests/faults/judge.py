@@ -53,7 +53,7 @@ REFUSES_WITH_500 = {"BackupService.9998"}
 """CBR does not know the caller: nothing was begun."""
 SLACK = timedelta(minutes=12)
 """How much later than its deadlines a command may end: a few requests, each with the client's own patience of 90 s."""
-SETTLE = {"createWholeImage": 120.0, "createServers": 600.0, "createCheckpoint": 120.0}
+SETTLE = {"createWholeImage": 120.0, "createServers": 600.0, "createCheckpoint": 120.0, "changeOs": 600.0}
 """Seconds for which nobody asks again after an unclear answer."""
 
 
@@ -70,6 +70,8 @@ class Order:
     probes: int = 0
     launch_id: str | None = None
     """What a teardown is to remove."""
+    changes: str | None = None
+    """The server whose OS is to be changed."""
     backs_up: bool = False
     """Whether the server is backed up first: given again after a success, the command makes a new backup and image."""
     within: timedelta = timedelta(hours=1)
@@ -104,6 +106,8 @@ class Judge:
     """How many servers the launch order may have of one image: `--another` and `count` raise it."""
     lost_before: set[int] = field(default_factory=set[int])
     """The numbers of the requests before which the journal was lost."""
+    disks_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """The disks that a server had before its OS was ordered to be changed, the system disk first."""
     excused: set[str] = field(default_factory=set[str])
     """Ids of others' things that the region itself changes, such as a source server that the fault starts."""
 
@@ -243,7 +247,15 @@ class Judge:
                 one["project"] for (kind, _), one in after.items() if kind == "image-member" and one["image_id"] == image["id"]
             }
             assert set(told["shared_with"]) == set(order.share) <= members, (told["shared_with"], members)
-        if order.command == "teardown":
+        if order.changes:
+            server, (old, *data) = after["server", order.changes], self.disks_of[order.changes]
+            assert (server["status"], server["image_id"]) == ("ACTIVE", told["image_id"]), server
+            assert server["volumes"] == [told["system_disk_id"], *data], server
+            assert (told["old_system_disk_id"], told["data_disks"]) == (old, data)
+            assert server["volumes"][0] != old
+            assert ("volume", old) not in after
+            assert [probe["ok"] for probe in told["probes"]] == [True]
+        elif order.command == "teardown":
             assert told["left_behind"] == []
             assert not [one for one in self.launched(after) if _mark(one) == order.launch_id]
             gone = {*told["servers"], *told["disks"], *told["public_ips"]}
@@ -330,6 +342,10 @@ class Judge:
         for image, those in servers.items():
             told = [(one["id"], one["name"], one["tags"], one["status"]) for one in those]
             assert len(those) <= self.servers_ordered, f"several servers of one order and image {image}: {told}"
+        for server, (_, *data) in self.disks_of.items():
+            assert after["server", server]["volumes"][1:] == data, "a data disk went"
+        changed = [one for one in self.region.things("ecs-job", status="SUCCESS") if one["job_type"] == "changeOs"]
+        assert len(changed) <= 1, f"its system disk was replaced twice: {changed}"
         for name, settle in SETTLE.items():
             self._not_asked_in_the_dark(name, settle)
 
@@ -433,6 +449,8 @@ def _key(one: Asked) -> str:
         return str(one.body["backup_id"])
     if one.operation == "createCheckpoint":
         return str(one.body["checkpoint"]["parameters"]["resources"])
+    if one.operation == "changeOs":
+        return one.path
     return next(tag for tag in one.body["server"]["tags"] if tag.startswith("b2i-"))
 
 

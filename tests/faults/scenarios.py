@@ -186,6 +186,20 @@ def _newest(judge: Judge, server: str) -> str:
     return found
 
 
+def _changed_os(judge: Judge) -> Order:
+    """A running server of somebody's gets the system disk of an image that was made before."""
+    region = judge.region
+    backup = region.account["backups"]["available"][0]
+    image = judge.run(Order(("create", backup), backup=backup, within=2 * HOUR)).told["image_id"]
+    server = region.named("server", "shop-web-02")
+    # What the command changes: the server, its system disk, and the disks' place on it.
+    judge.excused |= {server["id"], *server["volumes"]}
+    judge.disks_of[server["id"]] = tuple(server["volumes"])
+    words = ("--accept-data-disks-unchanged", "--yes-i-mean", "shop-web-02", "--stop", "--timeout", "30m")
+    asked = ("--probe", "{console: 'login:', timeout: 1m}")
+    return Order(("change-os", server["id"], image, *words, *asked), changes=server["id"], within=timedelta(minutes=31))
+
+
 SCENARIOS: dict[str, Scenario] = {
     "whole job": Scenario(_whole_job),
     "whole job again": Scenario(_done_before),
@@ -198,6 +212,7 @@ SCENARIOS: dict[str, Scenario] = {
     "teardown": Scenario(_teardown),
     "teardown of the rest": Scenario(_teardown_of_the_rest),
     "night with a drill": Scenario(_drilled),
+    "change of OS": Scenario(_changed_os),
 }
 
 

@@ -23,9 +23,9 @@ from tests.support.region import Ended
 
 LASTING = {"image-killed", "job-fails", "leftovers", "one-fails", "guest-silent", "job-stuck", "quota-gone"}
 """What these leave behind stays when they are over, so that it may take more than the same command again."""
-LONG = {"night with a drill"}
-"""Commands with many steps, most of which others take too: `make test` strikes each thing once that they make or remove, and
-`make check-all` does so with each fault; what they look at, with one fault of each kind."""
+LONG = {"night with a drill", "change of OS"}
+"""Commands with many steps, most of which others take too, or with few of their own: `make test` strikes each thing once that
+they make or remove, and `make check-all` does so with each fault; what they look at, with one fault of each kind."""
 AT_LEAST_AS_BAD = {"slow", "hold", "unknown-fields", "doubled-page", "shifting-page"}
 """Harmless once, so that only a lasting one tells anything."""
 
@@ -139,6 +139,10 @@ def settled(judge: Judge, order: Order) -> None:
     left = judge.left_over()
     images = [thing for (kind, _), thing in left.items() if kind == "image" and thing["status"] not in DEAD]
     servers = judge.launched()
+    if order.changes:
+        server = judge.account()["server", order.changes]
+        assert (server["status"], server["volumes"][1:]) == ("ACTIVE", list(judge.disks_of[order.changes][1:]))
+        assert server["volumes"][0] != judge.disks_of[order.changes][0]
     if order.command == "teardown":
         assert (servers, [key for key in left if key[0] in {"volume", "publicip"}]) == ([], [])
         return

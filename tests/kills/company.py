@@ -37,13 +37,11 @@ FRESH = "eu-de_night"
 """What the projects are called in which nobody has had a night yet."""
 
 _FORKS = multiprocessing.get_context("forkserver")
+_COMMANDS = ("change_os", "create", "launch", "nightly", "retention", "session", "teardown")
+_STEPS = ("change_os", "change_plan", "night", "pipeline", "policy_file", "retire", "select", "teardown")
 _FORKS.set_forkserver_preload(
-    [
-        "tests.kills.child",
-        *(f"backup_to_image.cli.{one}" for one in ("create", "launch", "nightly", "retention", "session", "teardown")),
-        "backup_to_image.night_pages",
-    ]
-    + [f"backup_to_image.steps.{one}" for one in ("night", "pipeline", "policy_file", "retire", "select", "teardown")]
+    ["tests.kills.child", *(f"backup_to_image.cli.{one}" for one in _COMMANDS), "backup_to_image.night_pages"]
+    + [f"backup_to_image.steps.{one}" for one in _STEPS]
 )
 _one_at_a_time = threading.Lock()
 """Starting and reaping processes is not for several threads at once."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from tests.kills.company import Person, Run, Thing
 
-__all__ = ["ERRANDS", "SINGLE", "Another", "Create", "Errand", "Launch", "Night", "Retention", "Teardown"]
+__all__ = ["ERRANDS", "SINGLE", "Another", "ChangeOs", "Create", "Errand", "Launch", "Night", "Retention", "Teardown"]
 
 
 class Errand(Protocol):
@@ -109,6 +109,50 @@ class Teardown:
         assert told["left_behind"] == []
         named = {("server", one) for one in told["servers"]} | {("disk", one) for one in told["disks"]}
         assert named | {("address", one) for one in told["public_ips"]} <= self.launched
+
+
+@dataclass
+class ChangeOs:
+    """A running server is stopped and gets an image's system disk; its data disks stay."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.old = self._server()
+        self.image = next(one["id"] for one in self.person.images() if one["id"] != self.old["metadata"]["metering.image_id"])
+        self.before = self.person.account()
+        accepted = ("--accept-data-disks-unchanged", "--yes-i-mean", self.old["name"])
+        self.words = ("change-os", self.old["id"], self.image, *accepted, "--stop", "--probe", "console: 'login:'")
+
+    def _server(self) -> dict[str, Any]:
+        (found,) = [one for one in self.person.servers() if one["name"] == "shop"]
+        return found
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told, now, server = last.told, self.person.account(), self._server()
+        assert (server["id"], server["status"], server["metadata"]["metering.image_id"]) == (self.old["id"], "ACTIVE", self.image)
+        (old, *data), (new, *rest) = _disks_of(self.old), _disks_of(server)
+        assert rest == data
+        assert (now - self.before, self.before - now) == ({("disk", new)}, {("disk", old)})
+        assert (told["server_id"], told["image_id"], told["status"], told["error"]) == (server["id"], self.image, "ACTIVE", None)
+        assert (told["system_disk_id"], told["old_system_disk_id"], told["data_disks"]) == (new, old, data)
+        assert (told["missing_disks"], told["left_behind"], [one["ok"] for one in told["probes"]]) == ([], [], [True])
+        assert last.told_truly("changeOs"), told["adopted"]
+        assert told["outcome"] == ("adopted" if told["adopted"] else "made")
+        granted = [
+            one
+            for run in (last, *earlier)
+            for one in run.seen
+            if one.point[1:] == ("changeOs", "effect") and one.status == HTTPStatus.OK
+        ]
+        assert len(granted) <= 1, "its system disk was replaced twice"
+        assert not (left := _open_records(self.person)), left
+
+
+def _disks_of(server: dict[str, Any]) -> list[str]:
+    return [one["id"] for one in sorted(server["os-extended-volumes:volumes_attached"], key=lambda one: int(one["bootIndex"]))]
 
 
 @dataclass
@@ -227,11 +271,12 @@ def _open_records(person: Person) -> list[str]:
     ]
 
 
-ERRANDS: dict[str, type[Create | Launch | Another | Teardown | Retention | Night]] = {
+ERRANDS: dict[str, type[Create | Launch | Another | Teardown | ChangeOs | Retention | Night]] = {
     "create": Create,
     "launch": Launch,
     "launch --another": Another,
     "teardown": Teardown,
+    "change-os": ChangeOs,
     "retention": Retention,
     "nightly": Night,
 }

@@ -16,6 +16,7 @@ COMMANDS = [
     ["backups"],
     ["teardown", "0" * 12],
     ["launch", UNKNOWN, "--spec", "launch.yaml"],
+    ["change-os", UNKNOWN, UNKNOWN],
 ]
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

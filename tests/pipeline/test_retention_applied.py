@@ -317,6 +317,16 @@ def test_an_image_whose_launch_has_not_ended_stays(region: Region) -> None:
     assert there(region, newest, old) == [True, True]
 
 
+def test_an_image_to_which_a_servers_os_is_being_changed_stays(region: Region) -> None:
+    newest, old = images(region, 2)
+    with region.killing("changeOs"):
+        region.b2i("change-os", "shop-report-01", old, "--accept-data-disks-unchanged", "--yes-i-mean", "shop-report-01")
+    ended = applied(region, policy(region))
+    assert ended.told["deleted"] == []
+    assert ended.told["kept_after_all"][0]["reason"].startswith("`b2i change-os` of shop-report-01")
+    assert there(region, newest, old) == [True, True]
+
+
 def test_the_newest_good_image_stays_though_a_newer_one_is_doubtful(region: Region) -> None:
     doubtful, good, old = images(region, 3)
     change(region, doubtful, tags={"b2i-doubtful": "20261125"})

@@ -36,7 +36,10 @@ _VERDICTS = {
 
 
 class Output:
-    """Where a command's words go. `blank` are the keys that its JSON object always has, `words` the command as it was typed."""
+    """Where a command's words go. `blank` are the keys that its JSON object always has, `words` the command as it was typed.
+
+    Without words there is nothing to go on with after an error.
+    """
 
     def __init__(self, *, json: bool, quiet: bool, blank: dict[str, Any], words: tuple[str, ...] = ()) -> None:
         self.words = words
@@ -75,8 +78,8 @@ class Output:
 
     def failed(self, error: B2iError) -> None:
         """An error in plain words: what happened, what it means, what to do, whether waiting helps, the command to go on with."""
-        wrong = isinstance(error, UsageError)
-        go_on = "" if wrong else self.go_on(at_once=error.retryable or error.exit_code in {4, 5}, option=error.option)
+        alone = isinstance(error, UsageError) or not self.words
+        go_on = "" if alone else self.go_on(at_once=error.retryable or error.exit_code in {4, 5}, option=error.option)
         action = " ".join(part for part in (error.action, go_on) if part)
         content: dict[str, Any] = {
             "error": {"code": error.code, "message": error.message, "action": action, "retryable": error.retryable}

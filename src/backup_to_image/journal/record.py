@@ -19,8 +19,8 @@ class Record(Value):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: str
-    """image, launch, teardown, retire, backup, used-backup, run-backup, drilled, facts, order, night, night-shares, night-part,
-    night-report, sweep, share-expiry."""
+    """image, launch, teardown, change-os, retire, backup, used-backup, run-backup, drilled, facts, order, night, night-shares,
+    night-part, night-report, sweep, share-expiry."""
     project_id: str
     name: str
     """What it is keyed by: a backup id, a launch id, an image id."""

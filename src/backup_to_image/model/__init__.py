@@ -3,6 +3,7 @@
 Those of whole fleets (`policy`, `night`) are imported from their modules: a single order need not pay for them at its start.
 """
 
+from backup_to_image.model.change import ChangeDelivery, ChangePlan, ChangeRequest
 from backup_to_image.model.cloud import (
     Address,
     Backup,
@@ -63,6 +64,9 @@ __all__ = [
     "BackupDisk",
     "BackupFailure",
     "BackupMember",
+    "ChangeDelivery",
+    "ChangePlan",
+    "ChangeRequest",
     "Check",
     "DataDiskOrder",
     "Delivery",

@@ -112,11 +112,18 @@ class Servers:
         told = {"servers": _each(server_ids), "delete_publicip": delete_public_ip, "delete_volume": delete_volume}
         return await self._session.job("deleteServers", "POST", f"{_SERVERS}/delete", body=told, subject=_named(server_ids))
 
-    async def change_os(self, server_id: str, image_id: str, *, key_name: str | None = None) -> str:
-        """Replace the system disk of a stopped server by the image's; data disks stay as they are. Returns the job's id."""
+    async def change_os(
+        self, server_id: str, image_id: str, *, key_name: str | None = None, guard: Callable[[], None] | None = None
+    ) -> str:
+        """Replace the system disk of a stopped server by the image's; data disks stay as they are. Returns the job's id.
+
+        Not safe to repeat, and never repeated here. After NoAnswer with `sent` look at the server's system disk first: it is a
+        new one, with a new id, where it took effect.
+        """
         change: dict[str, Any] = {"imageid": image_id, **({"keyname": key_name} if key_name else {})}
         path = f"/v2/{{project}}/cloudservers/{server_id}/changeos"
-        return await self._session.job("changeOs", "POST", path, body={"os-change": change}, subject=f"server {server_id}")
+        told = {"os-change": change}
+        return await self._session.job("changeOs", "POST", path, body=told, subject=f"server {server_id}", guard=guard)
 
     async def tags(self, server_id: str) -> dict[str, str]:
         """The tags of a server."""

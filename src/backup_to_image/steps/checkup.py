@@ -20,7 +20,7 @@ __all__ = ["STEPS", "Checkup", "Right", "check_account", "journal_check", "local
 T = TypeVar("T")
 Outcome = Literal["granted", "missing", "unclear", "not tried"]
 
-STEPS = ("validate", "create", "share", "launch", "teardown", "retention")
+STEPS = ("validate", "create", "share", "launch", "teardown", "change-os", "retention")
 
 _IMAGES = "IMS api-ref/source/permissions_and_supported_actions/image_management.rst"
 _IMAGE_QUOTA = "IMS api-ref/source/permissions_and_supported_actions/image_quota.rst"
@@ -49,7 +49,7 @@ _READS: Mapping[str, _Action] = {
         action="cbr:backups:get",
         does="read a backup with its disks",
         page=_CBR,
-        steps=("validate", "create", "launch", "retention"),
+        steps=("validate", "create", "launch", "change-os", "retention"),
     ),
     "vaults": _Action(action="cbr:vaults:list", does="list vaults", page=_CBR, steps=("validate",)),
     "vault": _Action(action="cbr:vaults:get", does="read a backup's vault", page=_CBR, steps=("validate",)),
@@ -57,18 +57,18 @@ _READS: Mapping[str, _Action] = {
         action="ecs:cloudServers:list",
         does="list servers and their tags",
         page=f"{_ECS}/lifecycle_management.rst",
-        steps=("launch", "teardown", "retention"),
+        steps=("launch", "teardown", "change-os", "retention"),
     ),
     "server": _Action(
         action="ecs:cloudServers:showServer",
         does="read a server",
         page=f"{_ECS}/lifecycle_management.rst",
-        steps=("validate", "launch", "teardown", "retention"),
+        steps=("validate", "launch", "teardown", "change-os", "retention"),
     ),
-    "disks": _Action(action="evs:volumes:list", does="list disks", page=_EVS, steps=("validate", "teardown")),
+    "disks": _Action(action="evs:volumes:list", does="list disks", page=_EVS, steps=("validate", "teardown", "change-os")),
     "images": _Action(action="ims:images:list", does="list images", page=_IMAGES, steps=("validate", "create", "retention")),
     "image": _Action(
-        action="ims:images:get", does="read an image", page=_IMAGES, steps=("create", "share", "launch", "retention")
+        action="ims:images:get", does="read an image", page=_IMAGES, steps=("create", "share", "launch", "change-os", "retention")
     ),
     "image quota": _Action(action="ims:quotas:get", does="read the image quota", page=_IMAGE_QUOTA, steps=("validate",)),
     "members": _Action(action="ims:images:share", does="read an image's members", page=_SHARING, steps=("share", "retention")),
@@ -90,7 +90,10 @@ _READS: Mapping[str, _Action] = {
         action="ecs:availabilityZones:list", does="list availability zones", page=f"{_ECS}/az_management.rst", steps=("launch",)
     ),
     "key pairs": _Action(
-        action="ecs:serverKeypairs:list", does="list key pairs", page=f"{_ECS}/ssh_key_management.rst", steps=("launch",)
+        action="ecs:serverKeypairs:list",
+        does="list key pairs",
+        page=f"{_ECS}/ssh_key_management.rst",
+        steps=("launch", "change-os"),
     ),
     "addresses": _Action(action="vpc:publicIps:list", does="list public addresses", page=_EIP, steps=("teardown",)),
 }
@@ -118,6 +121,18 @@ _CHANGES = (
         steps=("teardown",),
     ),
     _Action(action="evs:volumes:delete", does="delete a disk that stayed behind", page=_EVS, steps=("teardown",)),
+    _Action(
+        action="ecs:cloudServers:changeOS",
+        does="replace a server's system disk",
+        page=f"{_ECS}/ecs_status_management.rst",
+        steps=("change-os",),
+    ),
+    _Action(
+        action="ecs:cloudServers:stop",
+        does="shut a running server down first (`--stop`)",
+        page=f"{_ECS}/batch_operations.rst",
+        steps=("change-os",),
+    ),
     _Action(action="ims:images:delete", does="delete an image", page=_IMAGES, steps=("retention",)),
     _Action(action="cbr:backups:delete", does="delete a backup behind its image", page=_CBR, steps=("retention",)),
     _Action(action="vpc:publicIps:delete", does="release an address that stayed behind", page=_EIP, steps=("teardown",)),

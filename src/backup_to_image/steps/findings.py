@@ -25,6 +25,7 @@ __all__ = [
     "first_image",
     "image_among",
     "image_of",
+    "is_id",
     "look",
     "newest_images",
     "usual_seconds",
@@ -59,7 +60,7 @@ class Findings(Value):
 
 async def find_backup(reference: str, ctx: Context) -> Backup | Check:
     """The backup of a server of that id, or of that name if only one has it; else the refusal that says why not."""
-    if _is_id(reference):
+    if is_id(reference):
         try:
             return await ctx.cloud.backups.get(reference)
         except NotFound as error:
@@ -194,6 +195,7 @@ def usual_seconds(images: Sequence[Image], backup: Backup) -> tuple[float, ...]:
     )
 
 
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
+    """Whether this is written as the ids of backups, servers and images are."""
     parts = text.split("-")
     return [len(part) for part in parts] == [8, 4, 4, 4, 12] and all(char in "0123456789abcdefABCDEF" for char in "".join(parts))

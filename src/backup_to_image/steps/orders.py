@@ -17,11 +17,12 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from backup_to_image.errors import B2iError, PartlyDone, StillRunning
 from backup_to_image.journal import JournalError, Record
-from backup_to_image.model import Duration, LaunchOrder, Value
+from backup_to_image.model import Duration, LaunchOrder, Probe, Value
 from backup_to_image.steps.context import Context, until
 
 __all__ = [
     "OpenOrder",
+    "OrderedChange",
     "OrderedDrill",
     "OrderedImage",
     "OrderedLaunch",
@@ -96,7 +97,25 @@ class OrderedDrill(Value):
         return f"{self.launch_id} of image {self.image_id}"
 
 
-Ordered = OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill
+class OrderedChange(Value):
+    """A server's system disk, replaced by an image's. Whoever ordered it has confirmed that the old one goes."""
+
+    what: Literal["change-os"] = "change-os"
+    server_id: str
+    server_name: str
+    image_id: str
+    key_pair: str | None = None
+    again: bool = False
+    probes: tuple[Probe, ...] = ()
+
+    verb: ClassVar[str] = "change-os"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.server_name} ({self.server_id}) to image {self.image_id}"
+
+
+Ordered = OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill | OrderedChange
 _ANY: TypeAdapter[Ordered] = TypeAdapter(Annotated[Ordered, Field(discriminator="what")])
 
 

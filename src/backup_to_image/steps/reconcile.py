@@ -16,11 +16,21 @@ from pydantic import AwareDatetime
 from backup_to_image.errors import B2iError, CloudError, JobFailed, NotFound, StillRunning
 from backup_to_image.model import ImageOrder, LaunchOrder, Report, Value
 from backup_to_image.steps.await_image import FinishedImage, await_image
+from backup_to_image.steps.change_os import resume_change
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import Findings, image_of
 from backup_to_image.steps.launch import resume_launch
 from backup_to_image.steps.make import find_made
-from backup_to_image.steps.orders import OpenOrder, OrderedDrill, OrderedImage, OrderedLaunch, OrderedTeardown, close, open_orders
+from backup_to_image.steps.orders import (
+    OpenOrder,
+    OrderedChange,
+    OrderedDrill,
+    OrderedImage,
+    OrderedLaunch,
+    OrderedTeardown,
+    close,
+    open_orders,
+)
 from backup_to_image.steps.share import share_image
 from backup_to_image.steps.teardown import find_launch, tear_down
 from backup_to_image.steps.validate import ValidOrder
@@ -42,7 +52,7 @@ class Reconciled(Value):
     """One order that had not ended, and what became of it."""
 
     verb: str
-    """create, launch or teardown, as the command is called that ordered it; or drill."""
+    """create, launch, teardown or change-os, as the command is called that ordered it; or drill."""
     subject: str
     outcome: Outcome
     words: str
@@ -111,13 +121,15 @@ async def _look_after(order: OpenOrder, ctx: Context, *, busy: bool) -> Reconcil
     return told
 
 
-async def _finish(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
+async def _finish(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:  # noqa: PLR0911 - one answer per kind of order
     wanted = order.ordered
     try:
         if isinstance(wanted, OrderedImage):
             return await _image(wanted, order, ctx, overdue=overdue)
         if isinstance(wanted, OrderedLaunch):
             return await _launch(wanted, order, ctx)
+        if isinstance(wanted, OrderedChange):
+            return await _change(wanted, order, ctx)
         return await _end(wanted, order, ctx, overdue=overdue)
     except StillRunning as late:
         return _Found(outcome="running", words=f"{late.what} is still running in the cloud: {late.last_seen}", ids=late.handle)
@@ -196,6 +208,22 @@ async def _launch(wanted: OrderedLaunch, order: OpenOrder, ctx: Context) -> _Fou
     )
 
 
+async def _change(wanted: OrderedChange, order: OpenOrder, ctx: Context) -> _Found:
+    """A change of OS that was asked for is waited for and looked at; one that was not is told, with the state of its server."""
+    server = await ctx.cloud.servers.find(wanted.server_id)
+    if server is None:
+        return _Found(outcome="failed", words="its server is gone")
+    ids = {"server": server.id, "image": wanted.image_id}
+    changed = await resume_change(server, wanted.image_id, ctx, probes=wanted.probes, deadline=ctx.clock.now())
+    if changed is None:
+        words = f"its OS was not asked to be changed, and {server.name} is {server.status}"
+        return _Found(outcome="not_begun", words=words, action=_again(order), ids=ids)
+    words = f"{server.name} has its new system disk and {_probed(changed.outcome, probed=changed.probed)}"
+    if not_as_it_should_be := (*changed.left_behind, *changed.missing_disks):
+        words = f"{server.name} has its new system disk; left behind or missing: {', '.join(not_as_it_should_be)}"
+    return _Found(outcome="finished", words=words, ids=ids)
+
+
 async def _teardown(wanted: OrderedTeardown, ctx: Context) -> _Found:
     """Disks and addresses of servers that are gone, and drills. A server that people use goes only when its name is said."""
     found = await find_launch(wanted.launch_id, ctx)
@@ -240,5 +268,8 @@ def _again(order: OpenOrder) -> str:
         "launch": f"b2i launch {wanted.image_id} --spec FILE" if isinstance(wanted, OrderedLaunch) else "",
         "teardown": f"b2i teardown {wanted.subject}",
         "drill": f"b2i teardown {wanted.launch_id}" if isinstance(wanted, OrderedDrill) else "",
+        "change-os": f"b2i change-os {wanted.server_id} {wanted.image_id} --accept-data-disks-unchanged"
+        if isinstance(wanted, OrderedChange)
+        else "",
     }[wanted.what]
     return f"If it is still wanted, order it again: `{command}`."
