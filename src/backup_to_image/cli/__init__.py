@@ -24,6 +24,8 @@ _COMMANDS = {
     "backups": ("backups", "List the backups that could become an image, and why the others cannot."),
     "validate": ("validate", "Check a backup and an order by every rule; nothing is made."),
     "create": ("create", "Make the full-ECS image of a backup; share it and launch a server if told to."),
+    "share": ("share", "Share an image with projects, or list whom it is shared with."),
+    "unshare": ("unshare", "Take an image back from projects."),
     "launch": ("launch", "Launch a server from a full-ECS image and ask whether it lives."),
     "teardown": ("teardown", "Remove a launch: servers, disks, addresses; prove that nothing is left."),
     "nightly": ("nightly", "Give every server of a policy its image of tonight."),

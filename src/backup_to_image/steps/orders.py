@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, Literal, Self
@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from backup_to_image.errors import B2iError, PartlyDone, StillRunning
 from backup_to_image.journal import JournalError, Record
-from backup_to_image.model import Duration, LaunchOrder, Value
+from backup_to_image.model import Duration, Image, LaunchOrder, Value
 from backup_to_image.steps.context import Context, until
 
 __all__ = [
@@ -25,11 +25,14 @@ __all__ = [
     "OrderedDrill",
     "OrderedImage",
     "OrderedLaunch",
+    "OrderedShare",
     "OrderedTeardown",
+    "OrderedUnshare",
     "close",
     "open_orders",
     "ordered",
     "stop_orders_of",
+    "withdraw_recipients",
 ]
 
 ORDER = "order"
@@ -52,6 +55,10 @@ class OrderedImage(Value):
     def subject(self) -> str:
         return self.backup_id
 
+    @property
+    def name(self) -> str:
+        return _by_content(self)
+
 
 class OrderedLaunch(Value):
     """A server of an image."""
@@ -68,6 +75,10 @@ class OrderedLaunch(Value):
     def subject(self) -> str:
         return f"{self.order.name} of image {self.image_id}"
 
+    @property
+    def name(self) -> str:
+        return _by_content(self)
+
 
 class OrderedTeardown(Value):
     """A launch's end. Whoever ordered it has confirmed what it removes."""
@@ -80,6 +91,10 @@ class OrderedTeardown(Value):
     @property
     def subject(self) -> str:
         return self.launch_id
+
+    @property
+    def name(self) -> str:
+        return _by_content(self)
 
 
 class OrderedDrill(Value):
@@ -95,8 +110,51 @@ class OrderedDrill(Value):
     def subject(self) -> str:
         return f"{self.launch_id} of image {self.image_id}"
 
+    @property
+    def name(self) -> str:
+        return _by_content(self)
 
-Ordered = OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill
+
+class OrderedShare(Value):
+    """An image for one project. What is ordered later of the same image and project takes this order's place."""
+
+    what: Literal["share"] = "share"
+    image_id: str
+    image_name: str
+    recipient: str
+    share_for: Duration | None = None
+
+    verb: ClassVar[str] = "share"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.image_name} ({self.image_id}) with {self.recipient}"
+
+    @property
+    def name(self) -> str:
+        return f"member {self.image_id} {self.recipient}"
+
+
+class OrderedUnshare(Value):
+    """The end of one project's share of an image."""
+
+    what: Literal["unshare"] = "unshare"
+    image_id: str
+    image_name: str
+    recipient: str
+
+    verb: ClassVar[str] = "unshare"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.image_name} ({self.image_id}) with {self.recipient}"
+
+    @property
+    def name(self) -> str:
+        return f"member {self.image_id} {self.recipient}"
+
+
+Ordered = OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill | OrderedShare | OrderedUnshare
 _ANY: TypeAdapter[Ordered] = TypeAdapter(Annotated[Ordered, Field(discriminator="what")])
 
 
@@ -139,7 +197,7 @@ async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> Asyn
     record = Record(
         kind=ORDER,
         project_id=ctx.project_id,
-        name=f"{wanted.what} {wanted.subject} {_digest(wanted)}",
+        name=wanted.name,
         state="open",
         written_at=now,
         first_intent_at=now,
@@ -199,12 +257,23 @@ async def stop_orders_of(run_id: str, ctx: Context) -> None:
             await close(order.record, ctx, state="stopped")
 
 
+async def withdraw_recipients(image: Image, projects: Collection[str], ctx: Context) -> None:
+    """Have open orders of this image share it with these projects no more: the later word counts. Raises JournalError."""
+    for order in await open_orders(ctx):
+        wanted = order.ordered
+        if isinstance(wanted, OrderedImage) and wanted.backup_id == image.backup_id and set(projects) & set(wanted.recipients):
+            left = tuple(one for one in wanted.recipients if one not in projects)
+            told = wanted.model_copy(update={"recipients": left}).model_dump(mode="json")
+            await ctx.journal.write(order.record.model_copy(update={"facts": order.record.facts | {_ORDERED: told}}))
+
+
 def _cut_off(before: Record, record: Record) -> bool:
     """Whether the order before was cut off while its time ran, and this is its restart."""
-    same_limit = before.facts.get(_SECONDS) == record.facts[_SECONDS]
-    return before.state == "open" and same_limit and before.deadline is not None and before.deadline > record.written_at
+    same = all(before.facts.get(fact) == record.facts[fact] for fact in (_SECONDS, _ORDERED))
+    return before.state == "open" and same and before.deadline is not None and before.deadline > record.written_at
 
 
-def _digest(wanted: Ordered) -> str:
+def _by_content(wanted: OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill) -> str:
     """The same for the same order, another for one that wants something else with the same thing."""
-    return hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()[:16]
+    digest = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()[:16]
+    return f"{wanted.what} {wanted.subject} {digest}"

@@ -20,8 +20,19 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import Findings, image_of
 from backup_to_image.steps.launch import resume_launch
 from backup_to_image.steps.make import find_made
-from backup_to_image.steps.orders import OpenOrder, OrderedDrill, OrderedImage, OrderedLaunch, OrderedTeardown, close, open_orders
-from backup_to_image.steps.share import share_image
+from backup_to_image.steps.orders import (
+    OpenOrder,
+    OrderedDrill,
+    OrderedImage,
+    OrderedLaunch,
+    OrderedShare,
+    OrderedTeardown,
+    OrderedUnshare,
+    close,
+    open_orders,
+)
+from backup_to_image.steps.share import members_refused, share_image
+from backup_to_image.steps.sharing import end_shares
 from backup_to_image.steps.teardown import find_launch, tear_down
 from backup_to_image.steps.validate import ValidOrder
 from backup_to_image.waiting import passes, quiet
@@ -42,7 +53,7 @@ class Reconciled(Value):
     """One order that had not ended, and what became of it."""
 
     verb: str
-    """create, launch or teardown, as the command is called that ordered it; or drill."""
+    """create, launch, share and so on, as the command is called that ordered it; or drill."""
     subject: str
     outcome: Outcome
     words: str
@@ -112,19 +123,26 @@ async def _look_after(order: OpenOrder, ctx: Context, *, busy: bool) -> Reconcil
 
 
 async def _finish(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
-    wanted = order.ordered
     try:
-        if isinstance(wanted, OrderedImage):
-            return await _image(wanted, order, ctx, overdue=overdue)
-        if isinstance(wanted, OrderedLaunch):
-            return await _launch(wanted, order, ctx)
-        return await _end(wanted, order, ctx, overdue=overdue)
+        return await _go_on(order, ctx, overdue=overdue)
     except StillRunning as late:
         return _Found(outcome="running", words=f"{late.what} is still running in the cloud: {late.last_seen}", ids=late.handle)
     except B2iError as error:
         if isinstance(error, CloudError) and passes(error):
             return _Found(outcome="running", words=f"it could not be looked at: {error.message}", action=error.action)
         return _Found(outcome="failed", words=error.message, action=f"{error.action} {_again(order)}".strip())
+
+
+async def _go_on(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
+    match order.ordered:
+        case OrderedImage() as wanted:
+            return await _image(wanted, order, ctx, overdue=overdue)
+        case OrderedLaunch() as wanted:
+            return await _launch(wanted, order, ctx)
+        case OrderedShare() | OrderedUnshare() as wanted:
+            return await _member(wanted, ctx)
+        case OrderedTeardown() | OrderedDrill() as wanted:
+            return await _end(wanted, order, ctx, overdue=overdue)
 
 
 async def _image(wanted: OrderedImage, order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
@@ -181,6 +199,25 @@ async def _share(finished: FinishedImage, wanted: OrderedImage, ctx: Context) ->
     return words + (f", not shared with {', '.join(refused)}, which b2i.yaml does not name any more" if refused else "")
 
 
+async def _member(wanted: OrderedShare | OrderedUnshare, ctx: Context) -> _Found:
+    """A share, or the end of one: it is asked for again where that has not come about, as the order says."""
+    gives = isinstance(wanted, OrderedShare)
+    ids = {"image": wanted.image_id, "member": wanted.recipient}
+    try:
+        image = await ctx.cloud.images.get(wanted.image_id)
+    except NotFound:
+        if not gives:
+            return _Found(outcome="finished", words="the share ended with its image")
+        return _Found(outcome="failed", words="its image is gone")
+    if not gives:
+        members_refused(await end_shares(image, (wanted.recipient,), ctx))
+        return _Found(outcome="finished", words=f"{wanted.recipient} has it no more", ids=ids)
+    if wanted.recipient not in ctx.settings.projects.values():
+        return _Found(outcome="failed", words="b2i.yaml does not name the recipient any more", ids=ids)
+    await share_image(image, (wanted.recipient,), ctx, share_for=wanted.share_for)
+    return _Found(outcome="finished", words=f"{wanted.recipient} has it", ids=ids)
+
+
 async def _launch(wanted: OrderedLaunch, order: OpenOrder, ctx: Context) -> _Found:
     try:
         image = await ctx.cloud.images.get(wanted.image_id)
@@ -234,11 +271,13 @@ def _probed(outcome: str, *, probed: bool) -> str:
 
 def _again(order: OpenOrder) -> str:
     """What to do where a person has to want it once more."""
-    wanted = order.ordered
-    command = {
-        "image": f"b2i create {wanted.subject}",
-        "launch": f"b2i launch {wanted.image_id} --spec FILE" if isinstance(wanted, OrderedLaunch) else "",
-        "teardown": f"b2i teardown {wanted.subject}",
-        "drill": f"b2i teardown {wanted.launch_id}" if isinstance(wanted, OrderedDrill) else "",
-    }[wanted.what]
+    match order.ordered:
+        case OrderedImage() as wanted:
+            command = f"b2i create {wanted.subject}"
+        case OrderedLaunch() as wanted:
+            command = f"b2i launch {wanted.image_id} --spec FILE"
+        case OrderedShare() | OrderedUnshare() as wanted:
+            command = f"b2i {wanted.verb} {wanted.image_id} {wanted.recipient}"
+        case OrderedTeardown() | OrderedDrill() as wanted:
+            command = f"b2i teardown {wanted.launch_id}"
     return f"If it is still wanted, order it again: `{command}`."

@@ -15,7 +15,7 @@ from backup_to_image.model.swept import NotRemoved, Removed, SweepKind
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.expiry import Expiry
 from backup_to_image.steps.launched import launch_marks
-from backup_to_image.steps.orders import OpenOrder, OrderedDrill, OrderedImage, OrderedTeardown, open_orders
+from backup_to_image.steps.orders import OpenOrder, OrderedDrill, OrderedImage, OrderedLaunch, OrderedTeardown, open_orders
 
 __all__ = ["PATIENCE", "Candidate", "InUse", "Kept", "alone", "in_use"]
 
@@ -74,7 +74,7 @@ class InUse:
                 self.backups.add(wanted.backup_id)
             elif isinstance(wanted, OrderedTeardown | OrderedDrill):
                 self.launches.add(wanted.launch_id)
-            else:
+            elif isinstance(wanted, OrderedLaunch):
                 self.launches.update(launch_marks(wanted.image_id, wanted.order.name, ctx, mode=wanted.mode))
 
 
