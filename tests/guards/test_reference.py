@@ -41,7 +41,9 @@ def test_every_command_and_each_of_its_options_is_documented(root: Path, name: s
     assert [option for option in options if f"`{option}" not in text and f" {option}`" not in text] == []
 
 
-@pytest.mark.parametrize("name", ["doctor", "validate", "create", "share", "unshare", "launch", "board", "sweep"])
+@pytest.mark.parametrize(
+    "name", ["doctor", "validate", "create", "share", "unshare", "accept", "reject", "launch", "board", "sweep"]
+)
 def test_every_key_of_a_commands_json_is_documented(root: Path, name: str) -> None:
     blank: dict[str, Any] = import_module(f"backup_to_image.cli.{name}").BLANK
     section = _section(_page(root, "cli.md"), name)

@@ -26,6 +26,8 @@ _COMMANDS = {
     "create": ("create", "Make the full-ECS image of a backup; share it and launch a server if told to."),
     "share": ("share", "Share an image with projects, or list whom it is shared with."),
     "unshare": ("unshare", "Take an image back from projects."),
+    "accept": ("accept", "Take an image that another project has shared with this one, or list what is offered."),
+    "reject": ("reject", "Turn down an image that another project has shared with this one."),
     "launch": ("launch", "Launch a server from a full-ECS image and ask whether it lives."),
     "teardown": ("teardown", "Remove a launch: servers, disks, addresses; prove that nothing is left."),
     "nightly": ("nightly", "Give every server of a policy its image of tonight."),

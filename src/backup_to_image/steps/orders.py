@@ -22,6 +22,7 @@ from backup_to_image.steps.context import Context, until
 
 __all__ = [
     "OpenOrder",
+    "OrderedAnswer",
     "OrderedDrill",
     "OrderedImage",
     "OrderedLaunch",
@@ -29,6 +30,8 @@ __all__ = [
     "OrderedTeardown",
     "OrderedUnshare",
     "close",
+    "cut_off_order",
+    "note_job",
     "open_orders",
     "ordered",
     "stop_orders_of",
@@ -154,7 +157,34 @@ class OrderedUnshare(Value):
         return f"member {self.image_id} {self.recipient}"
 
 
-Ordered = OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill | OrderedShare | OrderedUnshare
+class OrderedAnswer(Value):
+    """What this project says to an image that it was offered; the later word counts."""
+
+    what: Literal["answer"] = "answer"
+    image_id: str
+    image_name: str
+    answer: Literal["accepted", "rejected"]
+    vault_id: str | None = None
+
+    @property
+    def verb(self) -> str:
+        return "accept" if self.answer == "accepted" else "reject"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.image_name} ({self.image_id})"
+
+    @property
+    def name(self) -> str:
+        return self.name_of(self.image_id)
+
+    @staticmethod
+    def name_of(image_id: str) -> str:
+        """Where the journal keeps the answer to this image."""
+        return f"answer {image_id}"
+
+
+Ordered = OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill | OrderedShare | OrderedUnshare | OrderedAnswer
 _ANY: TypeAdapter[Ordered] = TypeAdapter(Annotated[Ordered, Field(discriminator="what")])
 
 
@@ -206,7 +236,7 @@ async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> Asyn
     )
     before = await ctx.journal.read(ORDER, ctx.project_id, record.name)
     if before and _cut_off(before, record):
-        record = record.model_copy(update={"deadline": before.deadline, "first_intent_at": before.first_intent_at})
+        record = record.model_copy(update=before.model_dump(include={"deadline", "first_intent_at", "job_id"}))
     deadline = record.deadline or now + patience
     if deadline < now + patience:
         ctx.tell(f"{wanted.verb} {wanted.subject} was interrupted; going on {until(deadline)}")
@@ -225,13 +255,32 @@ async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> Asyn
         await close(record, ctx)
 
 
+async def cut_off_order(name: str, ctx: Context) -> OpenOrder | None:
+    """The order of that name, if it has not ended. Raises JournalError."""
+    record = await ctx.journal.read(ORDER, ctx.project_id, name)
+    return OpenOrder.of(record) if record else None
+
+
+async def note_job(name: str, job_id: str, ctx: Context) -> None:
+    """Keep the job that an open order was given, for its restart. What cannot be noted now costs that a look."""
+    try:
+        record = await ctx.journal.read(ORDER, ctx.project_id, name)
+        if record:
+            await ctx.journal.write(record.model_copy(update={"job_id": job_id}))
+    except JournalError as error:
+        ctx.tell(f"job {job_id} could not be noted ({error.message}); going on without the note")
+
+
 async def close(record: Record, ctx: Context, *, state: Literal["late", "stopped"] | None = None) -> None:
     """Forget an order that has ended; keep one that somebody has to look at. What cannot be noted now is found again later."""
     try:
+        now = await ctx.journal.read(record.kind, record.project_id, record.name)
+        if now and now.facts.get(_ORDERED) != record.facts.get(_ORDERED):
+            return  # what was ordered later has taken its place
         if state is None:
             await ctx.journal.forget(record)
         else:
-            await ctx.journal.write(record.model_copy(update={"state": state}))
+            await ctx.journal.write(record.model_copy(update={"state": state, "job_id": now.job_id if now else record.job_id}))
     except JournalError as error:
         ctx.tell(error.message)
 

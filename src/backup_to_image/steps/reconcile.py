@@ -20,8 +20,10 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import Findings, image_of
 from backup_to_image.steps.launch import resume_launch
 from backup_to_image.steps.make import find_made
+from backup_to_image.steps.offers import answer_offer, find_offer, follow_job
 from backup_to_image.steps.orders import (
     OpenOrder,
+    OrderedAnswer,
     OrderedDrill,
     OrderedImage,
     OrderedLaunch,
@@ -45,6 +47,7 @@ _LEAVE_ALONE = timedelta(minutes=3)
 """What is done for a shorter time may still be seen by its own run, or by the one that is started again after a crash; but past
 the deadline nobody waits for it any more."""
 _TEARDOWN = timedelta(minutes=10)
+_ANSWER = timedelta(minutes=10)
 
 Outcome = Literal["finished", "failed", "running", "busy", "not_begun", "stopped"]
 
@@ -141,6 +144,8 @@ async def _go_on(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
             return await _launch(wanted, order, ctx)
         case OrderedShare() | OrderedUnshare() as wanted:
             return await _member(wanted, ctx)
+        case OrderedAnswer() as wanted:
+            return await _answer(wanted, order, ctx)
         case OrderedTeardown() | OrderedDrill() as wanted:
             return await _end(wanted, order, ctx, overdue=overdue)
 
@@ -218,6 +223,16 @@ async def _member(wanted: OrderedShare | OrderedUnshare, ctx: Context) -> _Found
     return _Found(outcome="finished", words=f"{wanted.recipient} has it", ids=ids)
 
 
+async def _answer(wanted: OrderedAnswer, order: OpenOrder, ctx: Context) -> _Found:
+    """What this project has said to an offer: said again, into the same vault, where the cloud has not heard it."""
+    deadline = ctx.deadline(_ANSWER)
+    offer = await follow_job(await find_offer(wanted.image_id, ctx), order, ctx, deadline=deadline)
+    done = await answer_offer(offer, wanted.answer, wanted.vault_id, ctx, deadline=deadline)
+    against = [check.why for check in done.proof if check.verdict == "refused"]
+    words = f"it is {done.state}" + (f", and {'; '.join(against)}" if against else "")
+    return _Found(outcome="failed" if against else "finished", words=words, ids={"image": wanted.image_id})
+
+
 async def _launch(wanted: OrderedLaunch, order: OpenOrder, ctx: Context) -> _Found:
     try:
         image = await ctx.cloud.images.get(wanted.image_id)
@@ -278,6 +293,8 @@ def _again(order: OpenOrder) -> str:
             command = f"b2i launch {wanted.image_id} --spec FILE"
         case OrderedShare() | OrderedUnshare() as wanted:
             command = f"b2i {wanted.verb} {wanted.image_id} {wanted.recipient}"
+        case OrderedAnswer() as wanted:
+            command = f"b2i {wanted.verb} {wanted.image_id}"
         case OrderedTeardown() | OrderedDrill() as wanted:
             command = f"b2i teardown {wanted.launch_id}"
     return f"If it is still wanted, order it again: `{command}`."

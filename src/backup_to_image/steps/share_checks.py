@@ -8,7 +8,7 @@ from backup_to_image.model import Backup, Check, Image, Value
 from backup_to_image.settings import Settings
 from backup_to_image.steps.recipients import SWISS, most_members
 
-__all__ = ["ImageFacts", "ownership_check", "region_checks", "share_checks"]
+__all__ = ["ImageFacts", "ownership_check", "region_checks", "share_checks", "state_check"]
 
 _GUIDE = "IMS umn/source/creating_a_private_image/creating_a_full-ecs_image_from_a_cbr_backup.rst"
 _SHARING = "IMS api-ref/source/common_parameters/restrictions_on_image_sharing.rst"
@@ -31,7 +31,7 @@ def share_checks(found: ImageFacts, own_project: str, region: str | None, settin
     """Whether the image may be shared at all, with whomever."""
     image = found.image
     yield ownership_check(image, own_project)
-    yield _state(image)
+    yield state_check(image)
     yield _kind(image, region)
     if image.owner == own_project:
         yield from _origin(found, own_project)
@@ -52,7 +52,8 @@ def ownership_check(image: Image, own_project: str) -> Check:
     return Check(rule="own image", verdict="passed", why="it belongs to this project", page=_SHARING)
 
 
-def _state(image: Image) -> Check:
+def state_check(image: Image) -> Check:
+    """Only an active image is shared, accepted and launched."""
     if image.status == "active":
         return Check(rule="active", verdict="passed", why="the image is active (Normal in the console)")
     waits = image.status in _IN_WORK
