@@ -47,6 +47,8 @@ class Settings(_Part):
 
     projects: dict[str, str] = {}
     """The only projects that images may be shared with, by alias."""
+    share_in_eu_ch2: bool = False
+    """Try to share full-ECS images in eu-ch2, where the cloud's own pages disagree whether that is possible."""
     journal: str | None = None
     """Folder of the journal, or the address of a Valkey or Redis server; absent: `b2i` in the user's state directory."""
     settle: Settle = Settle()

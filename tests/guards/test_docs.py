@@ -4,7 +4,8 @@ A page's ```bash and ```python blocks run one after the other in one shell, as a
 checkout with the environment's commands first on PATH. Directly above a block a page may say:
 
     <!-- test: emulator -->       from this block on OS_* name an emulated cloud that is running, and what a reader picks is in
-                                  BACKUP, BACKUP_2, VAULT, RECIPIENT (a project) and RECIPIENT_VAULT
+                                  BACKUP, BACKUP_2, VAULT, RECIPIENT (a project) and RECIPIENT_VAULT; the reader's own clouds.yaml
+                                  has an entry `recipient` for that project's user
     <!-- test: exit 3 -->         the block ends with this code (after a comma also beside emulator)
     <!-- test: skip REASON -->    never run: allowed for the commands in NOT_RUN_HERE alone
     <!-- file: launch.yaml -->    the block is the text of this file, there when the page's blocks run
@@ -224,6 +225,7 @@ def emulated_cloud(scratch: Path, commands: str) -> Iterator[dict[str, str]]:
     process = subprocess.Popen(arguments, env=os.environ | {"PATH": commands}, cwd=scratch, stdout=log, stderr=log)
     try:
         account = _account(port, process, scratch / ".emulator.log")
+        _write_clouds(account, scratch)
         yield {
             "OS_AUTH_URL": account["auth_url"],
             "OS_REGION_NAME": account["region"],
@@ -241,6 +243,17 @@ def emulated_cloud(scratch: Path, commands: str) -> Iterator[dict[str, str]]:
         process.terminate()
         process.wait(20)
         log.close()
+
+
+def _write_clouds(account: dict[str, Any], home: Path) -> None:
+    guest = account["recipient"]
+    auth = {"auth_url": account["auth_url"], "username": guest["user"], "password": guest["password"]}
+    auth |= {"user_domain_name": guest["domain_name"], "project_id": guest["project_id"]}
+    folder = home / ".config" / "openstack"
+    folder.mkdir(parents=True)
+    (folder / "clouds.yaml").write_text(
+        yaml.safe_dump({"clouds": {"recipient": {"auth": auth, "region_name": account["region"]}}}), encoding="utf-8"
+    )
 
 
 def _account(port: int, process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:

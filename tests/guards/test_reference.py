@@ -41,7 +41,10 @@ def test_every_command_and_each_of_its_options_is_documented(root: Path, name: s
     assert [option for option in options if f"`{option}" not in text and f" {option}`" not in text] == []
 
 
-@pytest.mark.parametrize("name", ["doctor", "validate", "create", "launch", "change-os", "export", "board", "sweep"])
+@pytest.mark.parametrize(
+    "name",
+    ["doctor", "validate", "create", "share", "unshare", "accept", "reject", "launch", "change-os", "export", "board", "sweep"],
+)
 def test_every_key_of_a_commands_json_is_documented(root: Path, name: str) -> None:
     blank: dict[str, Any] = import_module(f"backup_to_image.cli.{name.replace('-', '_')}").BLANK
     section = _section(_page(root, "cli.md"), name)

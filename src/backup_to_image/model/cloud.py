@@ -200,6 +200,8 @@ class Member(Value):
     image_id: str
     project_id: str
     status: str
+    created_at: datetime | None = None
+    """When the image was offered."""
 
 
 class Quota(Value):

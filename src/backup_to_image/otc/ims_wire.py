@@ -74,6 +74,7 @@ def member(body: Body, operation: str) -> Member:
         image_id=need(body, "image_id", operation),
         project_id=need(body, "member_id", operation),
         status=need(body, "status", operation),
+        created_at=moment(body, "created_at"),
     )
 
 

@@ -20,7 +20,7 @@ __all__ = ["STEPS", "Checkup", "Right", "check_account", "journal_check", "local
 T = TypeVar("T")
 Outcome = Literal["granted", "missing", "unclear", "not tried"]
 
-STEPS = ("validate", "create", "share", "launch", "teardown", "change-os", "retention")
+STEPS = ("validate", "create", "share", "accept", "launch", "teardown", "change-os", "retention")
 
 _IMAGES = "IMS api-ref/source/permissions_and_supported_actions/image_management.rst"
 _IMAGE_QUOTA = "IMS api-ref/source/permissions_and_supported_actions/image_quota.rst"
@@ -49,9 +49,9 @@ _READS: Mapping[str, _Action] = {
         action="cbr:backups:get",
         does="read a backup with its disks",
         page=_CBR,
-        steps=("validate", "create", "launch", "change-os", "retention"),
+        steps=("validate", "create", "share", "launch", "change-os", "retention"),
     ),
-    "vaults": _Action(action="cbr:vaults:list", does="list vaults", page=_CBR, steps=("validate",)),
+    "vaults": _Action(action="cbr:vaults:list", does="list vaults", page=_CBR, steps=("validate", "accept")),
     "vault": _Action(action="cbr:vaults:get", does="read a backup's vault", page=_CBR, steps=("validate",)),
     "servers": _Action(
         action="ecs:cloudServers:list",
@@ -66,12 +66,19 @@ _READS: Mapping[str, _Action] = {
         steps=("validate", "launch", "teardown", "change-os", "retention"),
     ),
     "disks": _Action(action="evs:volumes:list", does="list disks", page=_EVS, steps=("validate", "teardown", "change-os")),
-    "images": _Action(action="ims:images:list", does="list images", page=_IMAGES, steps=("validate", "create", "retention")),
+    "images": _Action(
+        action="ims:images:list", does="list images", page=_IMAGES, steps=("validate", "create", "share", "accept", "retention")
+    ),
     "image": _Action(
-        action="ims:images:get", does="read an image", page=_IMAGES, steps=("create", "share", "launch", "change-os", "retention")
+        action="ims:images:get",
+        does="read an image",
+        page=_IMAGES,
+        steps=("create", "share", "accept", "launch", "change-os", "retention"),
     ),
     "image quota": _Action(action="ims:quotas:get", does="read the image quota", page=_IMAGE_QUOTA, steps=("validate",)),
-    "members": _Action(action="ims:images:share", does="read an image's members", page=_SHARING, steps=("share", "retention")),
+    "members": _Action(
+        action="ims:images:share", does="read an image's members", page=_SHARING, steps=("share", "accept", "retention")
+    ),
     "vpcs": _Action(action="vpc:vpcs:list", does="list VPCs", page=f"{_VPC}/vpc.rst", steps=("launch",)),
     "subnets": _Action(action="vpc:subnets:get", does="list subnets", page=f"{_VPC}/subnet.rst", steps=("launch",)),
     "groups": _Action(
@@ -107,7 +114,8 @@ _CHANGES = (
         steps=("create",),
     ),
     _Action(action="ims:images:update", does="tag an image", page=_TAGS, steps=("create",)),
-    _Action(action="ims:images:share", does="add a member to an image", page=_SHARING, steps=("share",)),
+    _Action(action="ims:images:share", does="add a member to an image, or remove one", page=_SHARING, steps=("share",)),
+    _Action(action="ims:images:share", does="accept or reject what others share", page=_SHARING, steps=("accept",)),
     _Action(
         action="ecs:cloudServers:createServers",
         does="launch a server (with a new public address also vpc:publicIps:create)",

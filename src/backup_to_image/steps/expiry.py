@@ -15,7 +15,7 @@ from backup_to_image.journal import Record
 from backup_to_image.model import Image, Value
 from backup_to_image.steps.context import Context
 
-__all__ = ["Expiry", "due", "end_known", "forget", "note"]
+__all__ = ["Expiry", "due", "end_known", "ends", "forget", "note"]
 
 _KIND = "share-expiry"
 _PROJECT, _NAME = "project", "image_name"
@@ -51,6 +51,15 @@ async def note(image: Image, projects: Iterable[str], ctx: Context, *, share_for
 async def end_known(image: Image, projects: Iterable[str], ctx: Context) -> set[str]:
     """Those of these projects whose share of the image is to end some day. Raises JournalError."""
     return {one for one in projects if await ctx.journal.read(_KIND, ctx.project_id, _name(image.id, one)) is not None}
+
+
+async def ends(image_id: str, ctx: Context) -> dict[str, AwareDatetime]:
+    """When the shares of this image end, by recipient; who is not named here keeps it. Raises JournalError."""
+    return {
+        str(record.facts.get(_PROJECT)): record.deadline
+        for record in await ctx.journal.records(_KIND)
+        if record.project_id == ctx.project_id and record.image_id == image_id and record.deadline
+    }
 
 
 async def forget(image_id: str, projects: Iterable[str], ctx: Context) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, Literal, Self
@@ -17,20 +17,26 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from backup_to_image.errors import B2iError, PartlyDone, StillRunning
 from backup_to_image.journal import JournalError, Record
-from backup_to_image.model import Duration, LaunchOrder, Probe, Value
+from backup_to_image.model import Duration, Image, LaunchOrder, Probe, Value
 from backup_to_image.steps.context import Context, until
 
 __all__ = [
     "OpenOrder",
+    "OrderedAnswer",
     "OrderedChange",
     "OrderedDrill",
     "OrderedImage",
     "OrderedLaunch",
+    "OrderedShare",
     "OrderedTeardown",
+    "OrderedUnshare",
     "close",
+    "cut_off_order",
+    "note_job",
     "open_orders",
     "ordered",
     "stop_orders_of",
+    "withdraw_recipients",
 ]
 
 ORDER = "order"
@@ -53,6 +59,10 @@ class OrderedImage(Value):
     def subject(self) -> str:
         return self.backup_id
 
+    @property
+    def name(self) -> str:
+        return _by_content(self)
+
 
 class OrderedLaunch(Value):
     """A server of an image."""
@@ -69,6 +79,10 @@ class OrderedLaunch(Value):
     def subject(self) -> str:
         return f"{self.order.name} of image {self.image_id}"
 
+    @property
+    def name(self) -> str:
+        return _by_content(self)
+
 
 class OrderedTeardown(Value):
     """A launch's end. Whoever ordered it has confirmed what it removes."""
@@ -81,6 +95,10 @@ class OrderedTeardown(Value):
     @property
     def subject(self) -> str:
         return self.launch_id
+
+    @property
+    def name(self) -> str:
+        return _by_content(self)
 
 
 class OrderedDrill(Value):
@@ -95,6 +113,10 @@ class OrderedDrill(Value):
     @property
     def subject(self) -> str:
         return f"{self.launch_id} of image {self.image_id}"
+
+    @property
+    def name(self) -> str:
+        return _by_content(self)
 
 
 class OrderedChange(Value):
@@ -114,8 +136,80 @@ class OrderedChange(Value):
     def subject(self) -> str:
         return f"{self.server_name} ({self.server_id}) to image {self.image_id}"
 
+    @property
+    def name(self) -> str:
+        return _by_content(self)
 
-Ordered = OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill | OrderedChange
+
+class OrderedShare(Value):
+    """An image for one project. What is ordered later of the same image and project takes this order's place."""
+
+    what: Literal["share"] = "share"
+    image_id: str
+    image_name: str
+    recipient: str
+    share_for: Duration | None = None
+
+    verb: ClassVar[str] = "share"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.image_name} ({self.image_id}) with {self.recipient}"
+
+    @property
+    def name(self) -> str:
+        return f"member {self.image_id} {self.recipient}"
+
+
+class OrderedUnshare(Value):
+    """The end of one project's share of an image."""
+
+    what: Literal["unshare"] = "unshare"
+    image_id: str
+    image_name: str
+    recipient: str
+
+    verb: ClassVar[str] = "unshare"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.image_name} ({self.image_id}) with {self.recipient}"
+
+    @property
+    def name(self) -> str:
+        return f"member {self.image_id} {self.recipient}"
+
+
+class OrderedAnswer(Value):
+    """What this project says to an image that it was offered; the later word counts."""
+
+    what: Literal["answer"] = "answer"
+    image_id: str
+    image_name: str
+    answer: Literal["accepted", "rejected"]
+    vault_id: str | None = None
+
+    @property
+    def verb(self) -> str:
+        return "accept" if self.answer == "accepted" else "reject"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.image_name} ({self.image_id})"
+
+    @property
+    def name(self) -> str:
+        return self.name_of(self.image_id)
+
+    @staticmethod
+    def name_of(image_id: str) -> str:
+        """Where the journal keeps the answer to this image."""
+        return f"answer {image_id}"
+
+
+Ordered = (
+    OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill | OrderedChange | OrderedShare | OrderedUnshare | OrderedAnswer
+)
 _ANY: TypeAdapter[Ordered] = TypeAdapter(Annotated[Ordered, Field(discriminator="what")])
 
 
@@ -158,7 +252,7 @@ async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> Asyn
     record = Record(
         kind=ORDER,
         project_id=ctx.project_id,
-        name=f"{wanted.what} {wanted.subject} {_digest(wanted)}",
+        name=wanted.name,
         state="open",
         written_at=now,
         first_intent_at=now,
@@ -167,7 +261,7 @@ async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> Asyn
     )
     before = await ctx.journal.read(ORDER, ctx.project_id, record.name)
     if before and _cut_off(before, record):
-        record = record.model_copy(update={"deadline": before.deadline, "first_intent_at": before.first_intent_at})
+        record = record.model_copy(update=before.model_dump(include={"deadline", "first_intent_at", "job_id"}))
     deadline = record.deadline or now + patience
     if deadline < now + patience:
         ctx.tell(f"{wanted.verb} {wanted.subject} was interrupted; going on {until(deadline)}")
@@ -186,13 +280,32 @@ async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> Asyn
         await close(record, ctx)
 
 
+async def cut_off_order(name: str, ctx: Context) -> OpenOrder | None:
+    """The order of that name, if it has not ended. Raises JournalError."""
+    record = await ctx.journal.read(ORDER, ctx.project_id, name)
+    return OpenOrder.of(record) if record else None
+
+
+async def note_job(name: str, job_id: str, ctx: Context) -> None:
+    """Keep the job that an open order was given, for its restart. What cannot be noted now costs that a look."""
+    try:
+        record = await ctx.journal.read(ORDER, ctx.project_id, name)
+        if record:
+            await ctx.journal.write(record.model_copy(update={"job_id": job_id}))
+    except JournalError as error:
+        ctx.tell(f"job {job_id} could not be noted ({error.message}); going on without the note")
+
+
 async def close(record: Record, ctx: Context, *, state: Literal["late", "stopped"] | None = None) -> None:
     """Forget an order that has ended; keep one that somebody has to look at. What cannot be noted now is found again later."""
     try:
+        now = await ctx.journal.read(record.kind, record.project_id, record.name)
+        if now and now.facts.get(_ORDERED) != record.facts.get(_ORDERED):
+            return  # what was ordered later has taken its place
         if state is None:
             await ctx.journal.forget(record)
         else:
-            await ctx.journal.write(record.model_copy(update={"state": state}))
+            await ctx.journal.write(record.model_copy(update={"state": state, "job_id": now.job_id if now else record.job_id}))
     except JournalError as error:
         ctx.tell(error.message)
 
@@ -218,12 +331,23 @@ async def stop_orders_of(run_id: str, ctx: Context) -> None:
             await close(order.record, ctx, state="stopped")
 
 
+async def withdraw_recipients(image: Image, projects: Collection[str], ctx: Context) -> None:
+    """Have open orders of this image share it with these projects no more: the later word counts. Raises JournalError."""
+    for order in await open_orders(ctx):
+        wanted = order.ordered
+        if isinstance(wanted, OrderedImage) and wanted.backup_id == image.backup_id and set(projects) & set(wanted.recipients):
+            left = tuple(one for one in wanted.recipients if one not in projects)
+            told = wanted.model_copy(update={"recipients": left}).model_dump(mode="json")
+            await ctx.journal.write(order.record.model_copy(update={"facts": order.record.facts | {_ORDERED: told}}))
+
+
 def _cut_off(before: Record, record: Record) -> bool:
     """Whether the order before was cut off while its time ran, and this is its restart."""
-    same_limit = before.facts.get(_SECONDS) == record.facts[_SECONDS]
-    return before.state == "open" and same_limit and before.deadline is not None and before.deadline > record.written_at
+    same = all(before.facts.get(fact) == record.facts[fact] for fact in (_SECONDS, _ORDERED))
+    return before.state == "open" and same and before.deadline is not None and before.deadline > record.written_at
 
 
-def _digest(wanted: Ordered) -> str:
+def _by_content(wanted: OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill | OrderedChange) -> str:
     """The same for the same order, another for one that wants something else with the same thing."""
-    return hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()[:16]
+    digest = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()[:16]
+    return f"{wanted.what} {wanted.subject} {digest}"

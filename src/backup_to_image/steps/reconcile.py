@@ -21,17 +21,22 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import Findings, image_of
 from backup_to_image.steps.launch import resume_launch
 from backup_to_image.steps.make import find_made
+from backup_to_image.steps.offers import answer_offer, find_offer, follow_job
 from backup_to_image.steps.orders import (
     OpenOrder,
+    OrderedAnswer,
     OrderedChange,
     OrderedDrill,
     OrderedImage,
     OrderedLaunch,
+    OrderedShare,
     OrderedTeardown,
+    OrderedUnshare,
     close,
     open_orders,
 )
-from backup_to_image.steps.share import share_image
+from backup_to_image.steps.share import members_refused, share_image
+from backup_to_image.steps.sharing import end_shares
 from backup_to_image.steps.teardown import find_launch, tear_down
 from backup_to_image.steps.validate import ValidOrder
 from backup_to_image.waiting import passes, quiet
@@ -44,6 +49,7 @@ _LEAVE_ALONE = timedelta(minutes=3)
 """What is done for a shorter time may still be seen by its own run, or by the one that is started again after a crash; but past
 the deadline nobody waits for it any more."""
 _TEARDOWN = timedelta(minutes=10)
+_ANSWER = timedelta(minutes=10)
 
 Outcome = Literal["finished", "failed", "running", "busy", "not_begun", "stopped"]
 
@@ -52,7 +58,7 @@ class Reconciled(Value):
     """One order that had not ended, and what became of it."""
 
     verb: str
-    """create, launch, teardown or change-os, as the command is called that ordered it; or drill."""
+    """create, launch, share and so on, as the command is called that ordered it; or drill."""
     subject: str
     outcome: Outcome
     words: str
@@ -121,22 +127,31 @@ async def _look_after(order: OpenOrder, ctx: Context, *, busy: bool) -> Reconcil
     return told
 
 
-async def _finish(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:  # noqa: PLR0911 - one answer per kind of order
-    wanted = order.ordered
+async def _finish(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
     try:
-        if isinstance(wanted, OrderedImage):
-            return await _image(wanted, order, ctx, overdue=overdue)
-        if isinstance(wanted, OrderedLaunch):
-            return await _launch(wanted, order, ctx)
-        if isinstance(wanted, OrderedChange):
-            return await _change(wanted, order, ctx)
-        return await _end(wanted, order, ctx, overdue=overdue)
+        return await _go_on(order, ctx, overdue=overdue)
     except StillRunning as late:
         return _Found(outcome="running", words=f"{late.what} is still running in the cloud: {late.last_seen}", ids=late.handle)
     except B2iError as error:
         if isinstance(error, CloudError) and passes(error):
             return _Found(outcome="running", words=f"it could not be looked at: {error.message}", action=error.action)
         return _Found(outcome="failed", words=error.message, action=f"{error.action} {_again(order)}".strip())
+
+
+async def _go_on(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
+    match order.ordered:
+        case OrderedImage() as wanted:
+            return await _image(wanted, order, ctx, overdue=overdue)
+        case OrderedLaunch() as wanted:
+            return await _launch(wanted, order, ctx)
+        case OrderedShare() | OrderedUnshare() as wanted:
+            return await _member(wanted, ctx)
+        case OrderedAnswer() as wanted:
+            return await _answer(wanted, order, ctx)
+        case OrderedChange() as wanted:
+            return await _change(wanted, order, ctx)
+        case OrderedTeardown() | OrderedDrill() as wanted:
+            return await _end(wanted, order, ctx, overdue=overdue)
 
 
 async def _image(wanted: OrderedImage, order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
@@ -191,6 +206,35 @@ async def _share(finished: FinishedImage, wanted: OrderedImage, ctx: Context) ->
     refused = [project for project in wanted.recipients if project not in allowed]
     words = f", shared with {', '.join(shared)}" if shared else ""
     return words + (f", not shared with {', '.join(refused)}, which b2i.yaml does not name any more" if refused else "")
+
+
+async def _member(wanted: OrderedShare | OrderedUnshare, ctx: Context) -> _Found:
+    """A share, or the end of one: it is asked for again where that has not come about, as the order says."""
+    gives = isinstance(wanted, OrderedShare)
+    ids = {"image": wanted.image_id, "member": wanted.recipient}
+    try:
+        image = await ctx.cloud.images.get(wanted.image_id)
+    except NotFound:
+        if not gives:
+            return _Found(outcome="finished", words="the share ended with its image")
+        return _Found(outcome="failed", words="its image is gone")
+    if not gives:
+        members_refused(await end_shares(image, (wanted.recipient,), ctx))
+        return _Found(outcome="finished", words=f"{wanted.recipient} has it no more", ids=ids)
+    if wanted.recipient not in ctx.settings.projects.values():
+        return _Found(outcome="failed", words="b2i.yaml does not name the recipient any more", ids=ids)
+    await share_image(image, (wanted.recipient,), ctx, share_for=wanted.share_for)
+    return _Found(outcome="finished", words=f"{wanted.recipient} has it", ids=ids)
+
+
+async def _answer(wanted: OrderedAnswer, order: OpenOrder, ctx: Context) -> _Found:
+    """What this project has said to an offer: said again, into the same vault, where the cloud has not heard it."""
+    deadline = ctx.deadline(_ANSWER)
+    offer = await follow_job(await find_offer(wanted.image_id, ctx), order, ctx, deadline=deadline)
+    done = await answer_offer(offer, wanted.answer, wanted.vault_id, ctx, deadline=deadline)
+    against = [check.why for check in done.proof if check.verdict == "refused"]
+    words = f"it is {done.state}" + (f", and {'; '.join(against)}" if against else "")
+    return _Found(outcome="failed" if against else "finished", words=words, ids={"image": wanted.image_id})
 
 
 async def _launch(wanted: OrderedLaunch, order: OpenOrder, ctx: Context) -> _Found:
@@ -262,14 +306,17 @@ def _probed(outcome: str, *, probed: bool) -> str:
 
 def _again(order: OpenOrder) -> str:
     """What to do where a person has to want it once more."""
-    wanted = order.ordered
-    command = {
-        "image": f"b2i create {wanted.subject}",
-        "launch": f"b2i launch {wanted.image_id} --spec FILE" if isinstance(wanted, OrderedLaunch) else "",
-        "teardown": f"b2i teardown {wanted.subject}",
-        "drill": f"b2i teardown {wanted.launch_id}" if isinstance(wanted, OrderedDrill) else "",
-        "change-os": f"b2i change-os {wanted.server_id} {wanted.image_id} --accept-data-disks-unchanged"
-        if isinstance(wanted, OrderedChange)
-        else "",
-    }[wanted.what]
+    match order.ordered:
+        case OrderedImage() as wanted:
+            command = f"b2i create {wanted.subject}"
+        case OrderedLaunch() as wanted:
+            command = f"b2i launch {wanted.image_id} --spec FILE"
+        case OrderedShare() | OrderedUnshare() as wanted:
+            command = f"b2i {wanted.verb} {wanted.image_id} {wanted.recipient}"
+        case OrderedAnswer() as wanted:
+            command = f"b2i {wanted.verb} {wanted.image_id}"
+        case OrderedChange() as wanted:
+            command = f"b2i change-os {wanted.server_id} {wanted.image_id} --accept-data-disks-unchanged"
+        case OrderedTeardown() | OrderedDrill() as wanted:
+            command = f"b2i teardown {wanted.launch_id}"
     return f"If it is still wanted, order it again: `{command}`."

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from backup_to_image.errors import ApiError, CloudError, JobFailed, NoAnswer, NotFound, Refused
+from backup_to_image.errors import ApiError, CloudError, ErrorClass, JobFailed, NoAnswer, NotFound, Refused
 from backup_to_image.model import Check, Image, Report
 from backup_to_image.steps import expiry
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.once import job_failed, pause_or_raise
-from backup_to_image.steps.recipients import MOST_MEMBERS
+from backup_to_image.steps.recipients import most_members
 from backup_to_image.waiting import IMAGE_JOB, Pace, wait
 
-__all__ = ["share_image", "shared_with", "unshare_image"]
+__all__ = ["members_refused", "offer_image", "share_image", "shared_with", "take_back", "unshare_image"]
 
 # The native road, one project at a time, where the batch call is in trouble rather than against it.
 _TROUBLE = {"IMG.0112", "IMG.0113", "IMG.0061", "IMG.0014", "IMG.0018"}
@@ -33,16 +33,29 @@ async def share_image(
 
     Safe to repeat: projects that have it already are left alone. `share_for` is how long from now they are to have it; without it
     there is no end, also where there was one. A share that was there before and has no end keeps having none. Raises Refused
-    where there is no room for all of them (nothing is shared then), JobFailed with the cloud's reason, StillRunning at the
-    deadline.
+    where there is no room for all of them (nothing is shared then), the cloud's reason against the first project that it refused
+    once all others have it, StillRunning at the deadline.
     """
+    members_refused(await offer_image(image, projects, ctx, deadline=deadline, share_for=share_for))
+    return projects
+
+
+async def offer_image(
+    image: Image,
+    projects: tuple[str, ...],
+    ctx: Context,
+    *,
+    deadline: datetime | None = None,
+    share_for: timedelta | None = None,
+) -> dict[str, CloudError]:
+    """What `share_image` does; returns whom the cloud refused, with its reason for each. All others are members."""
     if not projects:
-        return ()
+        return {}
     deadline = deadline or ctx.deadline(timedelta(minutes=10))
     have = await _members(image, ctx)
     missing = tuple(project for project in projects if project not in have)
-    if len(have) + len(missing) > MOST_MEMBERS:
-        raise Refused(_no_room(image, len(have), missing))
+    if missing and len(have) + len(missing) > most_members(image, ctx.cloud.region):
+        raise Refused(_no_room(image, len(have), missing, ctx))
     if share_for is not None:
         await expiry.note(image, await _ending(image, projects, missing, ctx), ctx, share_for=share_for)
     change = _Change(image, ctx, deadline, gives=True)
@@ -52,15 +65,22 @@ async def share_image(
     await change.prove(projects)
     if share_for is None:
         await expiry.forget(image.id, projects, ctx)
-    return projects
+    return change.refused
 
 
 async def unshare_image(image: Image, projects: tuple[str, ...], ctx: Context, *, deadline: datetime | None = None) -> None:
     """End the sharing of the image with these projects, until the cloud lists none of them any more. Others keep it.
 
-    Safe to repeat: projects that do not have it are left alone. Raises JobFailed with the cloud's reason, StillRunning at the
-    deadline.
+    Safe to repeat: projects that do not have it are left alone. Raises the cloud's reason against the first project that it
+    refused once it is over for all others, StillRunning at the deadline.
     """
+    members_refused(await take_back(image, projects, ctx, deadline=deadline))
+
+
+async def take_back(
+    image: Image, projects: tuple[str, ...], ctx: Context, *, deadline: datetime | None = None
+) -> dict[str, CloudError]:
+    """What `unshare_image` does; returns the projects for which the cloud refused it, with its reason for each."""
     deadline = deadline or ctx.deadline(timedelta(minutes=10))
     have = await _members(image, ctx)
     change = _Change(image, ctx, deadline, gives=False)
@@ -69,6 +89,13 @@ async def unshare_image(image: Image, projects: tuple[str, ...], ctx: Context, *
         ctx.tell(f"ending the share of {image.name} with {', '.join(still)} {until(deadline)}")
         await change.ask(still)
     await change.prove(projects)
+    return change.refused
+
+
+def members_refused(refused: dict[str, CloudError]) -> None:
+    """Raise the reason of the first project that was refused; nothing where none was."""
+    for reason in refused.values():
+        raise reason
 
 
 async def shared_with(image: Image, projects: tuple[str, ...], ctx: Context) -> tuple[str, ...]:
@@ -93,7 +120,7 @@ async def _members(image: Image, ctx: Context) -> set[str]:
     return {member.project_id for member in await ctx.cloud.images.members(image.id)}
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Change:
     """Projects get the image, or lose it: asked for together, and proven by the member list."""
 
@@ -101,13 +128,17 @@ class _Change:
     ctx: Context
     deadline: datetime
     gives: bool
+    refused: dict[str, CloudError] = field(default_factory=dict[str, CloudError])
+    """Why a project did not get or lose it; it has been asked for alone."""
+    alone: set[str] = field(default_factory=set[str])
+    """The projects that have been asked for alone."""
 
     @property
     def what(self) -> str:
         return f"Sharing {self.image.name}" if self.gives else f"Ending the share of {self.image.name}"
 
     async def ask(self, projects: tuple[str, ...]) -> None:
-        """By the batch call, and one project at a time where that is in trouble rather than against it."""
+        """By the batch call. Where that is in trouble or refused, each project is asked for alone later, for its own reason."""
         images, ctx = self.ctx.cloud.images, self.ctx
         while True:
             try:
@@ -120,12 +151,16 @@ class _Change:
             except (ApiError, JobFailed) as refusal:
                 if refusal.cloud_code in _TROUBLE:
                     ctx.tell(f"{self.what}: {refusal.code}: the batch call is in trouble; one project at a time")
-                    for project in projects:
-                        await self.ask_one(project)
                     return
-                if isinstance(refusal, JobFailed):
-                    raise
-                await pause_or_raise(refusal, ctx, self.deadline)
+                if isinstance(refusal, ApiError) and refusal.error_class is ErrorClass.WAIT:
+                    await pause_or_raise(refusal, ctx, self.deadline)
+                    continue
+                if len(projects) > 1:
+                    ctx.tell(f"{self.what}: {refusal.code}: refused for all together; one project at a time")
+                    return
+                self.alone |= set(projects)
+                self.refused = dict.fromkeys(projects, refusal)
+                return
             else:
                 return
 
@@ -138,8 +173,10 @@ class _Change:
             await images.unshare_one(self.image.id, project)
 
     async def prove(self, projects: tuple[str, ...]) -> None:
-        """Look until every project has the image, or none has: a job's SUCCESS may hide single failures (BEHAVIOUR.md 6)."""
-        asked_again: set[str] = set()
+        """Look until every project has the image, or none has: a job's SUCCESS may hide single failures (BEHAVIOUR.md 6).
+
+        Who was refused and does not have it all the same is left in `refused`.
+        """
 
         async def done() -> bool | None:
             try:
@@ -150,11 +187,11 @@ class _Change:
                     raise
                 return None
             wrong = {project for project in projects if (project in have) is not self.gives}
-            for project in sorted(wrong - asked_again):
-                # Not refused, not done: ask for this one alone, once, so that its own reason is heard.
-                asked_again.add(project)
-                await self.ask_one(project)
-            return None if wrong else True
+            self.refused = {project: reason for project, reason in self.refused.items() if project in wrong}
+            fresh = sorted(wrong - self.alone)
+            for project in fresh:
+                await self._ask_alone(project)
+            return None if fresh or wrong - set(self.refused) else True
 
         await wait(
             done,
@@ -166,6 +203,18 @@ class _Change:
             clock=self.ctx.clock,
             handle={"image": self.image.id},
         )
+
+    async def _ask_alone(self, project: str) -> None:
+        """Not refused, not done: ask for this one alone, once, so that its own reason is heard. The next look decides."""
+        self.alone.add(project)
+        try:
+            await self.ask_one(project)
+        except CloudError as reason:
+            if isinstance(reason, ApiError) and reason.error_class is ErrorClass.WAIT:
+                self.ctx.tell(f"{reason.code}: {reason.words}; asking again, {until(self.deadline)}")
+                self.alone.discard(project)
+                return
+            self.refused[project] = reason
 
     async def _has(self, project: str) -> bool:
         """The second witness: a list may be late, and who is asked for twice is refused."""
@@ -190,15 +239,16 @@ class _Change:
             raise job_failed(self.what, job)
 
 
-def _no_room(image: Image, have: int, missing: tuple[str, ...]) -> Report:
+def _no_room(image: Image, have: int, missing: tuple[str, ...], ctx: Context) -> Report:
+    most = most_members(image, ctx.cloud.region)
     return Report(
         subject=f"image {image.id}",
         checks=(
             Check(
                 rule="recipients",
                 verdict="refused",
-                why=f"{have} projects have the image and {len(missing)} more are named, but {MOST_MEMBERS} are the most",
-                action="Name fewer recipients, or take the image back from some.",
+                why=f"{have} projects have the image and {len(missing)} more are named, but {most} are the most",
+                action="Name fewer recipients, or take the image back from some with `b2i unshare`.",
                 code="IMG.0088",
                 page="IMS api-ref/source/common_parameters/restrictions_on_image_sharing.rst",
             ),

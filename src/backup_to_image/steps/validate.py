@@ -14,6 +14,7 @@ from backup_to_image.steps.launched import find_launched
 from backup_to_image.steps.names import image_name
 from backup_to_image.steps.orders import OrderedImage
 from backup_to_image.steps.plan import plan_for_backup
+from backup_to_image.steps.share_checks import region_checks
 from backup_to_image.waiting import BACKUP, Pace, wait
 
 __all__ = ["Look", "ValidOrder", "check_order", "check_planned", "validate"]
@@ -83,6 +84,7 @@ async def check_planned(order: ImageOrder, found: Findings, ctx: Context) -> tup
     checks += sharing.checks
     if order.share_with:
         checks += sharing_checks(found, ctx.project_id)
+        checks += region_checks(ctx.cloud.region, ctx.settings)
     if order.launch:
         checks += await _launch_checks(order.launch, found, ctx)
     return tuple(checks), name
