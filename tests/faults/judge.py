@@ -295,7 +295,7 @@ class Judge:
             if one in [*told["made"], *told["adopted"]]:
                 assert image, one
                 assert (image["status"], image["backup_id"]) == ("active", one["backup_id"]), image
-        where = json.dumps([told["notes"], told["failed"], told["late"], told["error"]])
+        where = json.dumps([told["notes"], told["left_behind"], told["failed"], told["late"], told["error"]])
         for server in self.launched(after):
             assert _mark(server) in where, f"a server is left, and nobody is told where he looks: {server}"
 

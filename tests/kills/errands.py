@@ -233,7 +233,7 @@ class Night:
     def _truly(self, last: Run, of_server: dict[str, Any]) -> None:
         """What the last run tells of each server, and of what went, is what the cloud has and what this run asked it for."""
         told = last.told
-        assert (told["servers"], told["error"], told["notes"]) == (2, None, []), told
+        assert (told["servers"], told["error"], told["notes"], told["left_behind"]) == (2, None, [], []), told
         assert [told[word] for word in ("failed", "late", "skipped")] == [[], [], []], told
         assert told["outcome"] == ("made" if told["made"] else "adopted")
         one_each = {one["name"]: one for one in (*told["made"], *told["adopted"])}
