@@ -30,6 +30,10 @@ DEADLIEST = [
 ]
 
 
+LOOKS_FIRST = {"change-os"}
+"""Commands that look at so much before they write down anything that being killed there is tried at random moments alone."""
+
+
 @pytest.fixture
 def leftovers(company: Company) -> Iterator[None]:
     """System disks outlive their servers, so that a teardown has more to do."""
@@ -52,6 +56,7 @@ def test_a_command_that_is_killed_at_any_point_and_repeated_ends_as_if_nothing_h
     company: Company, tell: Tell, command: str
 ) -> None:
     points, _ = points_of(command, company.people[0])
+    points = [point for point in points if command not in LOOKS_FIRST or point.since != "the start"]
     tell(written_out(command, points))
     tally = survive_all(command, company.people, map(Death, points))
     tell(tally)
