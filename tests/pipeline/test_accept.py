@@ -296,7 +296,7 @@ def test_an_image_that_dies_while_it_is_accepted_is_no_green(region: Region, ima
 
     region.answered.append(die)
     ended = partner(region, "accept", image)
-    assert (ended.code, ended.told["outcome"], ended.error["code"]) == (5, "partly", "IMG.0046")
+    assert (ended.code, ended.told["outcome"], ended.error["code"]) == (5, "partly", "b2i.partly-done")
     assert ended.told["state"] == "accepted"
 
 
