@@ -412,6 +412,15 @@ def test_the_later_word_counts_whoever_reconciles_then(region: Region, image: st
     assert member(region, image)["status"] == "rejected"
 
 
+def test_an_answer_that_is_still_at_work_in_the_cloud_does_not_have_the_last_word(region: Region, image: str) -> None:
+    region.arm("job-stuck", operation="batchUpdateImageMembers", seconds=300)
+    with region.killing("getImsJob"):
+        partner(region, "accept", image)
+    assert partner(region, "reject", image).told["outcome"] == "made"
+    region.clock.advance(3600)
+    assert member(region, image)["status"] == "rejected"
+
+
 def test_whoever_reconciles_tells_that_the_offer_is_gone(region: Region, image: str) -> None:
     with region.killing("batchUpdateImageMembers"):
         partner(region, "accept", image)
