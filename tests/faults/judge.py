@@ -40,6 +40,7 @@ OUR_CODES = {
     "b2i.no-answer",
     "b2i.no-place",
     "b2i.not-verified",
+    "b2i.partly-done",
     "b2i.refused",
     "b2i.still-running",
     "b2i.unknown-state",
@@ -72,6 +73,9 @@ class Order:
     """What a teardown is to remove."""
     changes: str | None = None
     """The server whose OS is to be changed."""
+    image: str | None = None
+    standing: str | None = None
+    """How the projects of `share` are to stand with that image: offered, gone, or accepted."""
     backs_up: bool = False
     """Whether the server is backed up first: given again after a success, the command makes a new backup and image."""
     within: timedelta = timedelta(hours=1)
@@ -247,6 +251,9 @@ class Judge:
                 one["project"] for (kind, _), one in after.items() if kind == "image-member" and one["image_id"] == image["id"]
             }
             assert set(told["shared_with"]) == set(order.share) <= members, (told["shared_with"], members)
+        if order.standing:
+            assert self.stands(order, after), f"told as done: {order.arguments}"
+            assert told["image_id"] == order.image
         if order.changes:
             server, (old, *data) = after["server", order.changes], self.disks_of[order.changes]
             assert (server["status"], server["image_id"]) == ("ACTIVE", told["image_id"]), server
@@ -274,6 +281,16 @@ class Judge:
                 assert server.get("profile") != "dead" or not order.probes
             assert len(told["probes"]) == order.probes * order.count
             assert all(probe["ok"] for probe in told["probes"])
+
+    def stands(self, order: Order, account: Account | None = None) -> bool:
+        """Whether every project of the order stands with its image as the order wants."""
+        found = self.account() if account is None else account
+        members = [found.get(("image-member", f"{order.image}/{project}")) for project in order.share]
+        if order.standing == "gone":
+            return members == [None] * len(order.share)
+        if order.standing == "accepted":
+            return all(one and one["status"] == "accepted" and one["vault_id"] for one in members)
+        return all(members)
 
     def _drilled(self, ended: Ended, before: Account, after: Account) -> None:
         """The image stays whatever its drill shows; only what answered is marked; and a server that is left is no secret."""

@@ -6,7 +6,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -200,6 +200,30 @@ def _changed_os(judge: Judge) -> Order:
     return Order(("change-os", server["id"], image, *words, *asked), changes=server["id"], within=timedelta(minutes=31))
 
 
+def _share(judge: Judge) -> Order:
+    """An image that is there, with two projects, for a time."""
+    region = judge.region
+    backup = region.account["backups"]["available"][0]
+    image = judge.run(Order(("create", backup), backup=backup, within=2 * HOUR)).told["image_id"]
+    both = (region.account["second_project"], region.account["recipient"]["project_id"])
+    words = ("share", image, "dr", "partner", "--share-for", "30d")
+    return Order(words, share=both, image=image, standing="offered", within=timedelta(minutes=10))
+
+
+def _unshare(judge: Judge) -> Order:
+    order = _share(judge)
+    assert judge.run(order).code == 0
+    return replace(order, arguments=("unshare", *order.arguments[1:4]), standing="gone")
+
+
+def _accept(judge: Judge) -> Order:
+    """By the recipient's own log-in."""
+    order = _share(judge)
+    assert judge.run(order).code == 0
+    words = ("accept", str(order.image), "--cloud", "partner", "--timeout", "20m")
+    return replace(order, arguments=words, share=order.share[1:], standing="accepted", within=timedelta(minutes=40))
+
+
 SCENARIOS: dict[str, Scenario] = {
     "whole job": Scenario(_whole_job),
     "whole job again": Scenario(_done_before),
@@ -213,6 +237,9 @@ SCENARIOS: dict[str, Scenario] = {
     "teardown of the rest": Scenario(_teardown_of_the_rest),
     "night with a drill": Scenario(_drilled),
     "change of OS": Scenario(_changed_os),
+    "share": Scenario(_share),
+    "unshare": Scenario(_unshare),
+    "accept": Scenario(_accept),
 }
 
 

@@ -23,9 +23,9 @@ from tests.support.region import Ended
 
 LASTING = {"image-killed", "job-fails", "leftovers", "one-fails", "guest-silent", "job-stuck", "quota-gone"}
 """What these leave behind stays when they are over, so that it may take more than the same command again."""
-LONG = {"night with a drill", "change of OS"}
+LONG = {"night with a drill", "change of OS", "share", "unshare", "accept"}
 """Commands with many steps, most of which others take too, or with few of their own: `make test` strikes each thing once that
-they make or remove, and `make check-all` does so with each fault; what they look at, with one fault of each kind."""
+they make, change or remove, and `make check-all` does so with each fault; what they look at, with one fault of each kind."""
 AT_LEAST_AS_BAD = {"slow", "hold", "unknown-fields", "doubled-page", "shifting-page"}
 """Harmless once, so that only a lasting one tells anything."""
 
@@ -136,6 +136,7 @@ def make_good(judge: Judge, order: Order, ended: Ended, *, lasting: bool) -> Non
 
 def settled(judge: Judge, order: Order) -> None:
     """In the end: one image, the servers that were ordered, or nothing where all was to go."""
+    assert order.standing is None or judge.stands(order)
     left = judge.left_over()
     images = [thing for (kind, _), thing in left.items() if kind == "image" and thing["status"] not in DEAD]
     servers = judge.launched()

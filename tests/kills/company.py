@@ -3,6 +3,7 @@
 A project each, since whoever asks how many servers there are must not be disturbed by the others.
 """
 
+import copy
 import itertools
 import json
 import multiprocessing
@@ -37,8 +38,17 @@ FRESH = "eu-de_night"
 """What the projects are called in which nobody has had a night yet."""
 
 _FORKS = multiprocessing.get_context("forkserver")
-_COMMANDS = ("change_os", "create", "launch", "nightly", "retention", "session", "teardown")
-_STEPS = ("change_os", "change_plan", "night", "pipeline", "policy_file", "retire", "select", "teardown")
+_COMMANDS = ("accept", "change_os", "create", "launch", "nightly", "retention", "session", "share", "teardown", "unshare")
+_STEPS = (
+    "change_os",
+    "change_plan",
+    "fleet.night",
+    "pipeline",
+    "policy_file",
+    "retention.retire",
+    "select",
+    "teardown",
+)
 _FORKS.set_forkserver_preload(
     ["tests.kills.child", *(f"backup_to_image.cli.{one}" for one in _COMMANDS), "backup_to_image.night_pages"]
     + [f"backup_to_image.steps.{one}" for one in _STEPS]
@@ -102,7 +112,7 @@ def _server(name: str) -> dict[str, Any]:
 
 
 def _written(folder: Path, projects: list[dict[str, Any]]) -> str:
-    friend = {"name": "eu-de_friend", "vaults": [{"name": "friends", "size": 1000}]}
+    friend = {"name": "eu-de_friend", "vaults": [{"name": "friends", "size": 1_000_000}]}
     told = {
         "account": {"user": "robot", "project": "eu-de_p0", "second_project": "eu-de_dr"}
         | {"recipient": {"user": "friend", "project": "eu-de_friend", "vault": "friends"}},
@@ -214,7 +224,7 @@ class Person:
         self.served, self.project, self.folder, self._fresh = served, project, folder, fresh
         account = served.account
         settings = {
-            "projects": {"dr": account["second_project"]},
+            "projects": {"dr": account["second_project"], "friend": account["recipient"]["project_id"]},
             "journal": "journal",
             "settle": {"image": "8s", "server": "8s"},
         }
@@ -243,6 +253,22 @@ class Person:
         assert self._fresh is not None
         project = self._fresh.get_nowait()
         return Person(self.served, project, self.folder / project)
+
+    def guest(self) -> "Person":
+        """The friend of another account with whom he shares, at a desk of his own beside him."""
+        guest, login = copy.copy(self), self.served.account["recipient"]
+        guest.project, guest.folder = login["project_id"], self.folder / "guest"
+        guest.folder.mkdir(exist_ok=True)
+        (guest.folder / "b2i.yaml").write_text(yaml.safe_dump({"journal": "journal", "settle": {"image": "8s"}}))
+        kept = ("PATH", "COLUMNS", "OS_AUTH_URL", "OS_REGION_NAME")
+        guest.environ = {name: self.environ[name] for name in kept} | {
+            "HOME": str(guest.folder),
+            "OS_USERNAME": login["user"],
+            "OS_PASSWORD": login["password"],
+            "OS_USER_DOMAIN_NAME": login["domain_name"],
+            "OS_PROJECT_ID": login["project_id"],
+        }
+        return guest
 
     def new_name(self) -> str:
         return f"server-{next(self._names)}"
@@ -364,7 +390,20 @@ class Person:
         return [one for one in listed if one["status"] != "DELETED"]
 
     def members(self, image: str) -> list[str]:
-        return [one["member_id"] for one in self._get("ims", f"/v2/images/{image}/members")["members"]]
+        return list(self.states(image))
+
+    def states(self, image: str) -> dict[str, str]:
+        """Project and state of everybody who has the image."""
+        listed = self._get("ims", f"/v2/images/{image}/members")["members"]
+        return {one["member_id"]: one["status"] for one in listed}
+
+    def have(self, image: str, *projects: str) -> None:
+        """These projects have the image, not answered yet, and no others."""
+        path = f"/v2/images/{image}/members"
+        for project in self.members(image):
+            self.served.ask("DELETE", "ims", f"{path}/{project}", project=self.project)
+        for project in projects:
+            self.served.ask("POST", "ims", path, project=self.project, json={"member": project})
 
 
 def people(served: Served, folder: Path) -> list[Person]:

@@ -8,7 +8,22 @@ from typing import Any, Protocol
 
 from tests.kills.company import Person, Run, Thing
 
-__all__ = ["ERRANDS", "SINGLE", "Another", "ChangeOs", "Create", "Errand", "Launch", "Night", "Retention", "Teardown"]
+__all__ = [
+    "ERRANDS",
+    "SHARING",
+    "SINGLE",
+    "Accept",
+    "Another",
+    "ChangeOs",
+    "Create",
+    "Errand",
+    "Launch",
+    "Night",
+    "Retention",
+    "Share",
+    "Teardown",
+    "Unshare",
+]
 
 
 class Errand(Protocol):
@@ -260,18 +275,103 @@ def _tags(image: dict[str, Any]) -> dict[str, str]:
 def _open_records(person: Person) -> list[str]:
     """What the journal has as not finished: orders, a night that is on, requests that nobody has heard the end of.
 
-    But for backup runs, which are notes on what backups are called: whoever finds the backup on the list needs none of them.
+    But for backup runs, which are notes on what backups are called: whoever finds the backup on the list needs none of them; and
+    for the ends of shares, whose day has not come.
     """
     places = (person.folder / "journal").glob("*.json")
     records = [json.loads(place.read_text()) for place in places]
     return [
         f"{one['kind']} {one['name']}: {one['state']}"
         for one in records
-        if one["kind"] in {"order", "retire"} or (one["kind"] != "backup" and one["state"] in {"open", "intent", "late"})
+        if one["kind"] in {"order", "retire"}
+        or (one["kind"] not in {"backup", "share-expiry"} and one["state"] in {"open", "intent", "late"})
     ]
 
 
-ERRANDS: dict[str, type[Create | Launch | Another | Teardown | ChangeOs | Retention | Night]] = {
+@dataclass
+class Share:
+    """An image that is there, with two projects; its end after a month stands in the journal before they have it."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        account = self.person.served.account
+        self.projects = {account["second_project"], account["recipient"]["project_id"]}
+        self.image = self.person.images()[0]["id"]
+        self.person.have(self.image)
+        self.before = self.person.account()
+        self.words = ("share", self.image, "dr", "friend", "--share-for", "30d")
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        assert set(self.person.members(self.image)) == self.projects
+        told = {one["project_id"]: one for one in last.told["members"]}
+        assert {project: told[project]["status"] for project in self.projects} == dict.fromkeys(self.projects, "pending")
+        assert all(one["ends_at"] for one in told.values()), told
+        _as_asked(last, "batchAddImageMembers", "addImageMember")
+        assert self.person.account() == self.before
+        assert not (left := _open_records(self.person)), left
+
+
+@dataclass
+class Unshare:
+    """It is taken back from one of two."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        account = self.person.served.account
+        self.image, self.stays = self.person.images()[1]["id"], account["recipient"]["project_id"]
+        self.person.have(self.image, account["second_project"], self.stays)
+        self.before = self.person.account()
+        self.words = ("unshare", self.image, "dr")
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        assert self.person.states(self.image) == {self.stays: "pending"}
+        told = {one["project_id"]: one["status"] for one in last.told["members"]}
+        assert told[self.person.served.account["second_project"]] is None
+        _as_asked(last, "batchDeleteImageMembers", "deleteImageMember")
+        assert self.person.account() == self.before
+        assert not (left := _open_records(self.person)), left
+
+
+@dataclass
+class Accept:
+    """The friend takes what he was offered."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.owner, self.person = self.person, self.person.guest()
+        self.image = self.owner.images()[2]["id"]
+        self.owner.have(self.image, self.person.project)
+        self.before = self.owner.account()
+        self.words = ("accept", self.image)
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told = last.told
+        assert self.owner.states(self.image) == {self.person.project: "accepted"}
+        assert (told["image_id"], told["state"], told["status"]) == (self.image, "accepted", "active")
+        asked = _as_asked(last, "batchUpdateImageMembers", "updateImageMember")
+        assert (told["vault_id"] == self.owner.served.account["recipient"]["vault"]) is asked, told
+        assert self.owner.account() == self.before
+        assert not (left := _open_records(self.person)), left
+
+
+def _as_asked(last: Run, *operations: str) -> bool:
+    """Whether the run has asked the cloud for it; that, and nothing else, it tells as made."""
+    asked = any(one.point.what in operations for one in last.seen)
+    assert last.told["outcome"] == ("made" if asked else "adopted"), last.told
+    assert last.told["error"] is None
+    return asked
+
+
+ERRANDS: dict[str, type[Create | Launch | Another | Teardown | ChangeOs | Retention | Night | Share | Unshare | Accept]] = {
     "create": Create,
     "launch": Launch,
     "launch --another": Another,
@@ -279,8 +379,12 @@ ERRANDS: dict[str, type[Create | Launch | Another | Teardown | ChangeOs | Retent
     "change-os": ChangeOs,
     "retention": Retention,
     "nightly": Night,
+    "share": Share,
+    "unshare": Unshare,
+    "accept": Accept,
 }
-SINGLE = tuple(command for command in ERRANDS if command != "nightly")
+SHARING = ("share", "unshare", "accept")
+SINGLE = tuple(command for command in ERRANDS if command not in {"nightly", *SHARING})
 """What is done one step after the other; a night's servers get ahead of each other by chance."""
 
 

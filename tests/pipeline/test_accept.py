@@ -296,7 +296,7 @@ def test_an_image_that_dies_while_it_is_accepted_is_no_green(region: Region, ima
 
     region.answered.append(die)
     ended = partner(region, "accept", image)
-    assert (ended.code, ended.told["outcome"], ended.error["code"]) == (5, "partly", "IMG.0046")
+    assert (ended.code, ended.told["outcome"], ended.error["code"]) == (5, "partly", "b2i.partly-done")
     assert ended.told["state"] == "accepted"
 
 
@@ -409,6 +409,15 @@ def test_the_later_word_counts_whoever_reconciles_then(region: Region, image: st
         partner(region, "accept", image)
     assert partner(region, "reject", image).code == 0
     assert partner(region, "reconcile").told["orders"] == []
+    assert member(region, image)["status"] == "rejected"
+
+
+def test_an_answer_that_is_still_at_work_in_the_cloud_does_not_have_the_last_word(region: Region, image: str) -> None:
+    region.arm("job-stuck", operation="batchUpdateImageMembers", seconds=300)
+    with region.killing("getImsJob"):
+        partner(region, "accept", image)
+    assert partner(region, "reject", image).told["outcome"] == "made"
+    region.clock.advance(3600)
     assert member(region, image)["status"] == "rejected"
 
 

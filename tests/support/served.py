@@ -102,7 +102,7 @@ class Served:
         url = account["endpoints"][service] + path.replace("{project}", project)
         answer = self.http.request(method, url, headers={"X-Auth-Token": self._tokens[project]}, **given)
         assert answer.is_success, answer.text
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def get(self, service: str, path: str, **query: Any) -> Any:
         return self.ask("GET", service, path, params=query)

@@ -77,7 +77,7 @@ def end_with(answered: Answered, output: Output) -> int:
         first = against[0]
         action = " ".join(part for part in (first.action, output.go_on(at_once=first.waiting_helps)) if part)
         message = f"It is {answered.state}, but {first.why}."
-        error = {"code": first.code or "b2i.refused", "message": message, "action": action, "retryable": first.waiting_helps}
+        error = {"code": "b2i.partly-done", "message": message, "action": action, "retryable": first.waiting_helps}
     output.result(
         {
             "outcome": answered.outcome,

@@ -114,7 +114,7 @@ async def accept(
     """
     before = await cut_off_order(OrderedAnswer.name_of(offer.image.id), ctx)
     begun_in: str | None = None
-    if before and isinstance(before.ordered, OrderedAnswer) and before.ordered.answer == "accepted":
+    if before and isinstance(before.ordered, OrderedAnswer):
         offer = await follow_job(offer, before, ctx, deadline=ctx.deadline(patience))
         begun_in = before.ordered.vault_id
     if offer.state == "accepted":
@@ -143,15 +143,21 @@ async def reject(offer: Offer, ctx: Context, *, patience: timedelta = timedelta(
 
     Safe to repeat. Raises the cloud's reason; StillRunning at the deadline.
     """
+    before = await cut_off_order(OrderedAnswer.name_of(offer.image.id), ctx)
+    if before:
+        offer = await follow_job(offer, before, ctx, deadline=ctx.deadline(patience))
     wanted = OrderedAnswer(image_id=offer.image.id, image_name=offer.image.name, answer="rejected")
     async with ordered(wanted, ctx, patience=patience) as deadline:
         return await answer_offer(offer, "rejected", None, ctx, deadline=deadline)
 
 
 async def follow_job(offer: Offer, order: OpenOrder, ctx: Context, *, deadline: datetime) -> Offer:
-    """The offer, once the job has ended that an earlier run was given for this order; as it is where it had none."""
+    """The offer, once the job has ended that an earlier run was given for its order; as it is where it had none.
+
+    Also before something else is said: what is at work in the cloud would have the last word.
+    """
     job_id = order.record.job_id
-    if offer.state != "accepted" and job_id:
+    if isinstance(order.ordered, OrderedAnswer) and offer.state != order.ordered.answer and job_id:
         with contextlib.suppress(ApiError, JobFailed):  # what became of it, asking again tells
             await _await_job(job_id, offer.image, f"The answer to the offer of {offer.image.name}", ctx, deadline)
         member = await quiet(ctx.cloud.images.member(offer.image.id, ctx.project_id))

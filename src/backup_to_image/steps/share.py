@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,7 +15,7 @@ from backup_to_image.steps.once import job_failed, pause_or_raise
 from backup_to_image.steps.recipients import most_members
 from backup_to_image.waiting import IMAGE_JOB, Pace, wait
 
-__all__ = ["members_refused", "offer_image", "share_image", "shared_with", "take_back", "unshare_image"]
+__all__ = ["members_refused", "offer_image", "share_image", "shared_with", "take_back", "unshare_image", "who_has"]
 
 # The native road, one project at a time, where the batch call is in trouble rather than against it.
 _TROUBLE = {"IMG.0112", "IMG.0113", "IMG.0061", "IMG.0014", "IMG.0018"}
@@ -47,12 +48,16 @@ async def offer_image(
     *,
     deadline: datetime | None = None,
     share_for: timedelta | None = None,
+    there: Collection[str] = (),
 ) -> dict[str, CloudError]:
-    """What `share_image` does; returns whom the cloud refused, with its reason for each. All others are members."""
+    """What `share_image` does; returns whom the cloud refused, with its reason for each. All others are members.
+
+    `there` names those that are known to have it, though the list of members may not show them yet.
+    """
     if not projects:
         return {}
     deadline = deadline or ctx.deadline(timedelta(minutes=10))
-    have = await _members(image, ctx)
+    have = await _members(image, ctx) | set(there)
     missing = tuple(project for project in projects if project not in have)
     if missing and len(have) + len(missing) > most_members(image, ctx.cloud.region):
         raise Refused(_no_room(image, len(have), missing, ctx))
@@ -82,7 +87,7 @@ async def take_back(
 ) -> dict[str, CloudError]:
     """What `unshare_image` does; returns the projects for which the cloud refused it, with its reason for each."""
     deadline = deadline or ctx.deadline(timedelta(minutes=10))
-    have = await _members(image, ctx)
+    have = await who_has(image, projects, ctx)
     change = _Change(image, ctx, deadline, gives=False)
     still = tuple(project for project in projects if project in have)
     if still:
@@ -105,6 +110,21 @@ async def shared_with(image: Image, projects: tuple[str, ...], ctx: Context) -> 
     except CloudError:
         return ()
     return tuple(project for project in projects if project in have)
+
+
+async def who_has(image: Image, projects: tuple[str, ...], ctx: Context) -> set[str]:
+    """Everybody on the list of members, and those of these projects that it does not show yet. Raises CloudError."""
+    have = await _members(image, ctx)
+    return have | {project for project in projects if project not in have and await _has(image, project, ctx)}
+
+
+async def _has(image: Image, project: str, ctx: Context) -> bool:
+    """The second witness: a list may be late, and who is asked for twice is refused."""
+    try:
+        await ctx.cloud.images.member(image.id, project)
+    except NotFound:
+        return False
+    return True
 
 
 async def _ending(image: Image, projects: tuple[str, ...], missing: tuple[str, ...], ctx: Context) -> tuple[str, ...]:
@@ -180,8 +200,7 @@ class _Change:
 
         async def done() -> bool | None:
             try:
-                have = await _members(self.image, self.ctx)
-                have |= {project for project in projects if project not in have and await self._has(project)}
+                have = await who_has(self.image, projects, self.ctx)
             except CloudError as error:
                 if not error.retryable:
                     raise
@@ -215,14 +234,6 @@ class _Change:
                 self.alone.discard(project)
                 return
             self.refused[project] = reason
-
-    async def _has(self, project: str) -> bool:
-        """The second witness: a list may be late, and who is asked for twice is refused."""
-        try:
-            await self.ctx.cloud.images.member(self.image.id, project)
-        except NotFound:
-            return False
-        return True
 
     async def _await_job(self, job_id: str) -> None:
         job, good = await wait(

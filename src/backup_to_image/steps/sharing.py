@@ -19,7 +19,7 @@ from backup_to_image.steps import expiry, recipients
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.leftovers import Leftover, Leftovers
 from backup_to_image.steps.orders import OrderedShare, OrderedUnshare, ordered, withdraw_recipients
-from backup_to_image.steps.share import offer_image, take_back
+from backup_to_image.steps.share import offer_image, take_back, who_has
 from backup_to_image.steps.share_checks import ImageFacts, ownership_check, share_checks
 from backup_to_image.waiting import quiet
 
@@ -136,7 +136,7 @@ async def share(
         for project in projects:
             wanted = OrderedShare(image_id=image.id, image_name=image.name, recipient=project, share_for=share_for)
             deadline = min(deadline, await stack.enter_async_context(ordered(wanted, ctx, patience=patience)))
-        refused = await offer_image(image, projects, ctx, deadline=deadline, share_for=share_for)
+        refused = await offer_image(image, projects, ctx, deadline=deadline, share_for=share_for, there=before)
     results = {one: _result(one, one in before, refused.get(one), ctx) for one in projects}
     return (await look_at_shares(image, ctx, results)).model_copy(update={"report": report})
 
@@ -153,7 +153,7 @@ async def unshare(image: Image, named: tuple[str, ...], ctx: Context, *, patienc
     if not report.ok:
         raise Refused(report)
     projects = chosen.projects
-    before = {member.project_id for member in await ctx.cloud.images.members(image.id)}
+    before = await who_has(image, projects, ctx)
     async with AsyncExitStack() as stack:
         deadline = ctx.deadline(patience)
         for project in projects:
@@ -186,7 +186,9 @@ async def _checked(image: Image, named: tuple[str, ...], ctx: Context) -> tuple[
     """The projects, and who has the image, where nothing speaks against sharing it. Raises Refused with every reason."""
     own = image.owner == ctx.project_id and image.visibility != "public"
     facts = await _facts(image, ctx) if own else ImageFacts(image=image)
-    members = tuple(member.project_id for member in await ctx.cloud.images.members(image.id)) if own else ()
+    alone = recipients.resolve(named, ctx.project_id, ctx.settings)
+    asked_for = () if any(check.verdict == "refused" for check in alone.checks) else alone.projects
+    members = tuple(await who_has(image, asked_for, ctx)) if own else ()
     most = recipients.most_members(image, ctx.cloud.region)
     chosen = recipients.resolve(named, ctx.project_id, ctx.settings, members=members, most=most)
     checks = (*share_checks(facts, ctx.project_id, ctx.cloud.region, ctx.settings), *chosen.checks)
