@@ -86,6 +86,11 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
 
     Raises UsageError with every mistake of clouds.yaml, b2i.yaml and the environment; LoginRefused; JournalError.
     """
+    if options.prefect:
+        raise UsageError(
+            "--prefect: no deployment does what this command does.",
+            action="Leave it out: b2i does it in its own process. create, nightly, retention and sweep have deployments.",
+        )
     settings, credentials = configured(options, output, cloud_name=cloud_name)
     with tracing(options) as trace:
         async with (options.connect or Cloud.connect)(credentials, trace=trace) as cloud:
