@@ -559,6 +559,6 @@ def test_export_and_replication_are_refused_with_the_page_and_what_to_do_instead
         assert (refusal["code"], refusal["waiting_helps"]) == (code, False)
         assert "full-ecs_image" in refusal["page"]
         assert "CBR replication" in ended.error["action"]
-        assert "--share-with" in ended.error["action"]
+        assert "b2i share IMAGE PROJECT" in ended.error["action"]
         assert f"b2i {verb}" not in ended.error["action"], "the same again is no use"
     assert "CBR replication" in region.b2i(verb, json=False).out

@@ -15,7 +15,7 @@ BLANK: dict[str, Any] = {"outcome": None, "image_id": None, "report": None, "err
 _INSTEAD = (
     "To have the server in another region, copy its backup there with CBR replication (it takes a replication vault), and make "
     "an image of the copy: `b2i create BACKUP`. To have it in another project of the same region, share the image: "
-    "`b2i create BACKUP --share-with PROJECT`."
+    "`b2i share IMAGE PROJECT`."
 )
 
 
