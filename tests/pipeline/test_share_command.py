@@ -1,6 +1,7 @@
 """`b2i share` and `unshare`: refused with every reason at once, told project by project, proven, finished after a kill."""
 
 import asyncio
+import contextlib
 import json
 from datetime import timedelta
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from backup_to_image.cli.share import BLANK
+from backup_to_image.steps.orders import OrderedShare, OrderedUnshare, ordered
 from backup_to_image.steps.sharing import find_image, share
-from tests.support.region import Ended, Region
+from tests.support.region import Ended, Killed, Region
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 DAY = 86400
@@ -402,6 +404,21 @@ def test_a_killed_end_of_a_share_is_finished_by_whoever_reconciles(region: Regio
     (told,) = region.b2i("reconcile").told["orders"]
     assert (told["verb"], told["outcome"], members(region, image)) == ("unshare", "finished", {})
     assert not list(region.journal.glob("share-expiry-*.json"))
+
+
+def test_a_share_that_ends_after_it_was_taken_back_leaves_the_later_word_in_the_journal(region: Region, image: str) -> None:
+    more = {"image_id": image, "image_name": "shop-web", "recipient": dr(region)}
+
+    async def taken_back_meanwhile() -> None:
+        async with region.context() as ctx, ordered(OrderedShare(**more), ctx, patience=timedelta(minutes=10)):
+            with contextlib.suppress(Killed):
+                async with ordered(OrderedUnshare(**more), ctx, patience=timedelta(minutes=10)):
+                    raise Killed
+
+    region.b2i("share", image, "dr")
+    asyncio.run(taken_back_meanwhile())
+    (told,) = region.b2i("reconcile").told["orders"]
+    assert (told["verb"], told["outcome"], members(region, image)) == ("unshare", "finished", {})
 
 
 def test_whoever_reconciles_shares_with_nobody_whom_the_settings_do_not_name_any_more(region: Region, image: str) -> None:
