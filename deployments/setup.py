@@ -54,6 +54,10 @@ __all__ = ["Item", "main", "set_up"]
 ROOT = Path(__file__).resolve().parent.parent
 POOL = "b2i"
 
+_SHARD_TAG = "b2i-shard"
+_OF_POLICIES = ("b2i-retention", _SHARD_TAG, BLOCK_TAG)
+"""Tags of what a policy has besides its nights."""
+
 Change = Literal["created", "updated", "unchanged", "missing", "refused", "gone"]
 
 
@@ -189,6 +193,7 @@ class _Setup:
         on = [f"`prefect deployment schedule pause {name} {schedule.id}`" for schedule in there.schedules if schedule.active]
         off = f"its schedule is on, off: {on[0]}; " if on else ""
         gone = "no policy names its project any more" if BLOCK_TAG in there.tags else "its policy is gone"
+        gone += " or shares its nights no more" if _SHARD_TAG in there.tags else ""
         note = f"{gone}; {off}delete it: `prefect deployment delete {name}`"
         return Item("deployment", name, "gone", note, f"deployments/deployment/{there.id}")
 
@@ -246,7 +251,7 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
             deployments += [ident] if ident else []
         items += [Item("policy", name, "refused", why) for name, why in found.refused.items()]
         nights = await work.deployed("b2i-night")
-        of_policies = [*nights, *await work.deployed("b2i-retention"), *await work.deployed(BLOCK_TAG)]
+        of_policies = [*nights, *[one for tag in _OF_POLICIES for one in await work.deployed(tag)]]
         if settings.directories.policies:  # elsewhere nobody can tell which policies there are
             names = {item.name for item in items if item.kind == "deployment"}
             items += [work.left_over(one) for one in of_policies if _name_of(one) not in names]

@@ -33,7 +33,8 @@ def test_a_server_that_is_killed_and_restarted_does_not_disturb_a_run_that_waits
     assert (told["outcome"], told["delivery"]["image_id"]) == ("made", image["id"])
     assert ended["run_count"] == 1
     assert image["id"] in house.artifacts(run)["image-from-backup"]
-    assert house.setup("--check").returncode == 0
+    checked = house.setup("--check")
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_a_worker_that_is_stopped_lets_its_run_finish_and_ends_then(house: House) -> None:
