@@ -6,6 +6,7 @@ UI shows descriptions and hides patterns and limits.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -42,7 +43,7 @@ def _field(position: int, title: str, description: str, default: Any = ..., **ru
     return Field(default, title=title, description=description, json_schema_extra={"position": position}, **rules)
 
 
-class ImageForm(BaseModel):
+class ImageForm(BaseModel, ABC):
     """What may be said of an image, and of what is to happen with it; from which backup, each form of an order says itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,13 +89,13 @@ class ImageForm(BaseModel):
     dry_run: bool = _field(11, "Only check", "Look at every rule and report; nothing is made.", False)
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """What the order is about, as `b2i create` takes it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def order(self, settings: Settings) -> ImageOrder:
         """The order that the steps take. Raises UsageError with everything in the form that cannot be read."""
-        raise NotImplementedError
 
     def _order(self, backup_id: str, settings: Settings) -> ImageOrder:
         problems: list[str] = []

@@ -245,5 +245,5 @@ def test_an_order_that_cannot_be_read_is_told_and_passed_over(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"facts": planted}))
     ended, told = reconciled(region)
     assert told == []
-    assert f"image {backup}" in ended.err
+    assert f"create {backup}" in ended.err
     assert "cannot be read" in ended.err

@@ -24,7 +24,6 @@ from backup_to_image.steps.changed import (
     OLD_IMAGE,
     WAS,
     Standing,
-    change_job,
     data_disks,
     find_change,
     system_disk,
@@ -32,7 +31,7 @@ from backup_to_image.steps.changed import (
 )
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.leftovers import Leftover, Leftovers
-from backup_to_image.steps.once import job_failed, note_sent, send, settle
+from backup_to_image.steps.once import job_failed, note_sent, send, server_job, settle
 from backup_to_image.steps.orders import OrderedChange, ordered
 from backup_to_image.steps.probes import probe_server
 from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, States, passes, quiet, wait
@@ -284,7 +283,7 @@ async def _await_change(
 
 async def _await_job(noted: Record, server: Server, ctx: Context, deadline: datetime) -> None:
     """Until the job is over; one that ECS has forgotten, or that nobody knows, is not waited for: the disk tells."""
-    if noted.job_id is None or await change_job(noted, ctx) is None:
+    if noted.job_id is None or await server_job(noted, ctx) is None:
         return
     job_id = noted.job_id
     job, good = await wait(
@@ -377,7 +376,7 @@ async def _await_old_disk_gone(old: str, ctx: Context, deadline: datetime) -> tu
 
 async def _failed_job(noted: Record, image_id: str, ctx: Context) -> Job | None:
     """The job of the change that an earlier run has asked for, if it has ended badly."""
-    job = await change_job(noted, ctx) if noted.state == "sent" and noted.image_id == image_id else None
+    job = await server_job(noted, ctx) if noted.state == "sent" and noted.image_id == image_id else None
     return job if job and job.status == "FAIL" else None
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from backup_to_image.errors import ApiError
 from backup_to_image.journal import Record
-from backup_to_image.model import Job, Server, Value
+from backup_to_image.model import Server, Value
 from backup_to_image.steps.context import Context
-from backup_to_image.waiting import passes
+from backup_to_image.steps.once import server_job
 
 __all__ = [
     "DATA",
@@ -23,7 +22,6 @@ __all__ = [
     "WAS",
     "Standing",
     "being_changed",
-    "change_job",
     "data_disks",
     "find_change",
     "system_disk",
@@ -58,22 +56,10 @@ async def find_change(server: Server, image_id: str, ctx: Context, *, again: boo
     return Standing(state="new", noted=noted, server=server)
 
 
-async def change_job(noted: Record, ctx: Context) -> Job | None:
-    """The job that the journal notes; None where there is none that ECS knows. Raises trouble that passes."""
-    if noted.job_id is None:
-        return None
-    try:
-        return await ctx.cloud.servers.job(noted.job_id)
-    except ApiError as error:
-        if passes(error):
-            raise
-        return None
-
-
 async def _goes_on(noted: Record, server: Server, ctx: Context) -> bool:
     if noted.state not in {"intent", "sent"}:
         return False
-    job = await change_job(noted, ctx)
+    job = await server_job(noted, ctx)
     return took_effect(server, noted) if job is None else job.status != "FAIL"
 
 

@@ -16,9 +16,9 @@ from backup_to_image.journal import JournalError, Lease, Record, hold
 from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
 from backup_to_image.steps.await_launch import await_launch, told_left
 from backup_to_image.steps.context import Context, until
-from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, launch_job, servers_of
+from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, servers_of
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, drill_name, launch_id
-from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, settle
+from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, server_job, settle
 from backup_to_image.steps.orders import OrderedLaunch, ordered
 from backup_to_image.steps.plan import Mode, plan_launch
 from backup_to_image.waiting import quiet
@@ -267,7 +267,7 @@ async def _servers_used(ctx: Context) -> int | None:
 async def _goes_on(standing: Standing, ctx: Context) -> bool:
     """Whether the job of an earlier run is still at it, or has made servers that are merely not listed yet."""
     noted = standing.noted
-    job = await launch_job(noted, ctx) if noted.state in {"sent", "done", "partly"} else None
+    job = await server_job(noted, ctx) if noted.state in {"sent", "done", "partly"} else None
     if job is None or job.status == "FAIL":
         return False
     if job.status == "SUCCESS":
@@ -280,7 +280,7 @@ async def _goes_on(standing: Standing, ctx: Context) -> bool:
 async def _failed_job(standing: Standing, ctx: Context) -> Job | None:
     """The job of the launch that an earlier run asked for, if it has ended badly."""
     noted = standing.noted
-    job = await launch_job(noted, ctx) if noted.state == "sent" else None
+    job = await server_job(noted, ctx) if noted.state == "sent" else None
     return job if job and job.status == "FAIL" else None
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from backup_to_image.errors import ApiError
 from backup_to_image.journal import Record
-from backup_to_image.model import Image, Job, LaunchOrder, Server, Value
+from backup_to_image.model import Image, LaunchOrder, Server, Value
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
 from backup_to_image.steps.plan import Mode
-from backup_to_image.waiting import passes
 
-__all__ = ["ANOTHER_FACT", "Standing", "find_launched", "launch_job", "launch_marks", "servers_of"]
+__all__ = ["ANOTHER_FACT", "Standing", "find_launched", "launch_marks", "servers_of"]
 
 ANOTHER_FACT = "another"
 """Whether this generation was begun by `another`."""
@@ -70,18 +68,6 @@ async def _marked(name: str, ctx: Context) -> AsyncIterator[tuple[str, Server]]:
         mark = server.tags.get(LAUNCH_TAG) or server.tags.get(DRILL_TAG)
         if mark and server.status != "DELETED":
             yield mark, server
-
-
-async def launch_job(noted: Record, ctx: Context) -> Job | None:
-    """The job of the launch that the journal notes; None where it has none that ECS knows. Raises trouble that passes."""
-    if noted.job_id is None:
-        return None
-    try:
-        return await ctx.cloud.servers.job(noted.job_id)
-    except ApiError as error:
-        if passes(error):
-            raise
-        return None
 
 
 async def servers_of(mark: str, name: str, ctx: Context) -> tuple[Server, ...]:

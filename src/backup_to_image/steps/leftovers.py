@@ -11,7 +11,8 @@ from backup_to_image.journal import Record
 from backup_to_image.model import Backup, Image, ImageOrder, Job, LaunchOrder, Value
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import find_backup, image_of
-from backup_to_image.steps.launched import find_launched, launch_job
+from backup_to_image.steps.launched import find_launched
+from backup_to_image.steps.once import server_job
 
 __all__ = ["Leftover", "Leftovers", "left_by_launch", "look_for_leftovers", "look_for_servers"]
 
@@ -132,7 +133,7 @@ async def _servers(image: Image, order: LaunchOrder, ctx: Context) -> tuple[Left
         Leftover(kind="server", id=one.id, name=one.name, status=one.status, made_at=one.created_at) for one in standing.servers
     ]
     noted = standing.noted
-    job = await launch_job(noted, ctx) if noted.state == "sent" else None
+    job = await server_job(noted, ctx) if noted.state == "sent" else None
     stray = await left_by_launch(job, order, ctx) if job and job.status == "FAIL" else ()
     if not servers and not stray and noted.state in {"intent", "sent"}:
         servers = [Leftover(kind="server", name=order.name, status=_asked(noted))]

@@ -13,7 +13,7 @@ from backup_to_image.model import Job
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.waiting import passes
 
-__all__ = ["job_failed", "note_sent", "pause_or_raise", "send", "settle"]
+__all__ = ["job_failed", "note_sent", "pause_or_raise", "send", "server_job", "settle"]
 
 T = TypeVar("T")
 
@@ -140,3 +140,15 @@ async def note_sent(noted: Record, ctx: Context, *, job_id: str | None, server_i
         await ctx.journal.write(noted.model_copy(update={"state": "sent", "job_id": job_id, "server_ids": server_ids}))
     except JournalError as error:
         ctx.tell(f"job {job_id} could not be noted ({error.message}); going on without the note")
+
+
+async def server_job(noted: Record, ctx: Context) -> Job | None:
+    """The ECS job that the journal notes; None where there is none that ECS knows. Raises trouble that passes."""
+    if noted.job_id is None:
+        return None
+    try:
+        return await ctx.cloud.servers.job(noted.job_id)
+    except ApiError as error:
+        if passes(error):
+            raise
+        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -43,7 +44,25 @@ ORDER = "order"
 _ORDERED, _SECONDS, _RUN = "ordered", "patience_seconds", "run"
 
 
-class OrderedImage(Value):
+class _Order(Value, ABC):
+    """What somebody wants of the cloud, as the journal keeps it until it has ended."""
+
+    verb: ClassVar[str]
+    """The command that orders it."""
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """What it is about, for people."""
+
+    @property
+    def name(self) -> str:
+        """Where the journal keeps it: the same for the same order, another for one that wants something else of the same."""
+        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return f"{self.verb} {self.subject} {digest}"
+
+
+class OrderedImage(_Order):
     """An image of a backup, its recipients and its server."""
 
     what: Literal["image"] = "image"
@@ -59,12 +78,8 @@ class OrderedImage(Value):
     def subject(self) -> str:
         return self.backup_id
 
-    @property
-    def name(self) -> str:
-        return _by_content(self)
 
-
-class OrderedLaunch(Value):
+class OrderedLaunch(_Order):
     """A server of an image."""
 
     what: Literal["launch"] = "launch"
@@ -79,12 +94,8 @@ class OrderedLaunch(Value):
     def subject(self) -> str:
         return f"{self.order.name} of image {self.image_id}"
 
-    @property
-    def name(self) -> str:
-        return _by_content(self)
 
-
-class OrderedTeardown(Value):
+class OrderedTeardown(_Order):
     """A launch's end. Whoever ordered it has confirmed what it removes."""
 
     what: Literal["teardown"] = "teardown"
@@ -96,12 +107,8 @@ class OrderedTeardown(Value):
     def subject(self) -> str:
         return self.launch_id
 
-    @property
-    def name(self) -> str:
-        return _by_content(self)
 
-
-class OrderedDrill(Value):
+class OrderedDrill(_Order):
     """A server that is launched to be probed and taken down again, whatever comes."""
 
     what: Literal["drill"] = "drill"
@@ -114,12 +121,8 @@ class OrderedDrill(Value):
     def subject(self) -> str:
         return f"{self.launch_id} of image {self.image_id}"
 
-    @property
-    def name(self) -> str:
-        return _by_content(self)
 
-
-class OrderedChange(Value):
+class OrderedChange(_Order):
     """A server's system disk, replaced by an image's. Whoever ordered it has confirmed that the old one goes."""
 
     what: Literal["change-os"] = "change-os"
@@ -136,48 +139,38 @@ class OrderedChange(Value):
     def subject(self) -> str:
         return f"{self.server_name} ({self.server_id}) to image {self.image_id}"
 
-    @property
-    def name(self) -> str:
-        return _by_content(self)
 
+class _MemberOrder(_Order):
+    """Of one image and one project. What is ordered later of the two takes this order's place."""
 
-class OrderedShare(Value):
-    """An image for one project. What is ordered later of the same image and project takes this order's place."""
-
-    what: Literal["share"] = "share"
     image_id: str
     image_name: str
     recipient: str
+
+    @property
+    def subject(self) -> str:
+        return f"{self.image_name} ({self.image_id}) with {self.recipient}"
+
+    @property
+    def name(self) -> str:
+        return f"member {self.image_id} {self.recipient}"
+
+
+class OrderedShare(_MemberOrder):
+    """An image for one project."""
+
+    what: Literal["share"] = "share"
     share_for: Duration | None = None
 
     verb: ClassVar[str] = "share"
 
-    @property
-    def subject(self) -> str:
-        return f"{self.image_name} ({self.image_id}) with {self.recipient}"
 
-    @property
-    def name(self) -> str:
-        return f"member {self.image_id} {self.recipient}"
-
-
-class OrderedUnshare(Value):
+class OrderedUnshare(_MemberOrder):
     """The end of one project's share of an image."""
 
     what: Literal["unshare"] = "unshare"
-    image_id: str
-    image_name: str
-    recipient: str
 
     verb: ClassVar[str] = "unshare"
-
-    @property
-    def subject(self) -> str:
-        return f"{self.image_name} ({self.image_id}) with {self.recipient}"
-
-    @property
-    def name(self) -> str:
-        return f"member {self.image_id} {self.recipient}"
 
 
 class OrderedAnswer(Value):
@@ -345,9 +338,3 @@ def _cut_off(before: Record, record: Record) -> bool:
     """Whether the order before was cut off while its time ran, and this is its restart."""
     same = all(before.facts.get(fact) == record.facts[fact] for fact in (_SECONDS, _ORDERED))
     return before.state == "open" and same and before.deadline is not None and before.deadline > record.written_at
-
-
-def _by_content(wanted: OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill | OrderedChange) -> str:
-    """The same for the same order, another for one that wants something else with the same thing."""
-    digest = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()[:16]
-    return f"{wanted.what} {wanted.subject} {digest}"

@@ -10,9 +10,8 @@ from backup_to_image.errors import CloudError, ErrorClass, NotFound, StillRunnin
 from backup_to_image.journal import Lease, Record, hold
 from backup_to_image.model import Disk, Server, Teardown, Value
 from backup_to_image.steps.context import Context, until
-from backup_to_image.steps.launched import launch_job
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG
-from backup_to_image.steps.once import job_failed
+from backup_to_image.steps.once import job_failed, server_job
 from backup_to_image.steps.orders import OrderedTeardown, ordered
 from backup_to_image.waiting import passes, quiet
 
@@ -92,7 +91,7 @@ async def _check_nothing_comes(found: Found, ctx: Context) -> None:
     noted = found.noted
     if noted is None or noted.state not in {"intent", "sent"}:
         return
-    job = await launch_job(noted, ctx)
+    job = await server_job(noted, ctx)
     if job and job.status == "FAIL":
         return
     if job and job.status == "SUCCESS" and not any([await quiet(ctx.cloud.servers.find(ident)) for ident in job.server_ids]):

@@ -9,23 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
-from backup_to_image.errors import B2iError, JobFailed, PartlyDone, Refused, StillRunning
+from backup_to_image.errors import B2iError
 from backup_to_image.journal import JournalError, hold
 from backup_to_image.model import Backup, Delivery, Image, ImageOrder, LaunchOrder
-from backup_to_image.model.night import FleetMember, NightOutcome, NightPlan, NightReport, ServerNight, Verified
+from backup_to_image.model.night import FleetMember, NightPlan, NightReport, ServerNight, Verified
 from backup_to_image.model.policy import Policy, VerifyRule
 from backup_to_image.model.results import Phase
 from backup_to_image.steps.back_up import BackedUp, back_up
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.fleet.last_night import KeptNight, began_before, keep_report, last_reports, night_kept
 from backup_to_image.steps.fleet.night_plan import go_or_refuse, image_order, plan_night_patiently
+from backup_to_image.steps.fleet.outcome import delivered, failed, failed_after, not_served, outcome_of, report_of
 from backup_to_image.steps.fleet.shards import Share, keep_part, shared_out_for
 from backup_to_image.steps.fleet.verify import choose_sample, end_left_drills, last_turns, left_drills, verify_image
 from backup_to_image.steps.names import doubted_by_drill
@@ -39,13 +40,10 @@ __all__ = [
     "MakeImage",
     "VerifyImage",
     "night_of",
-    "outcome_of",
-    "report_of",
     "retirement_of",
     "run_night",
     "sample_of",
     "survey_for",
-    "with_left",
 ]
 
 log = logging.getLogger(__name__)
@@ -133,8 +131,19 @@ async def run_night(
 
         def report_on(servers: tuple[ServerNight, ...]) -> NightReport:
             asked, told = ctx.cloud.requests - requests, (*plan.notes, *shift.notes)
-            report = report_of(servers, policy, plan, kept, ctx, night=night, began=began, requests=asked, notes=told)
-            return with_left(report, shift.left).model_copy(update={"retired": tuple(shift.retired)})
+            return report_of(
+                servers,
+                policy,
+                plan,
+                kept,
+                ctx,
+                night=night,
+                began=began,
+                requests=asked,
+                notes=told,
+                retired=shift.retired,
+                left=shift.left,
+            )
 
         try:
             servers = await shift.work()
@@ -240,7 +249,7 @@ class _Shift:
     async def work(self) -> tuple[ServerNight, ...]:
         """Every server, each on its own; in the plan's order."""
         for member in self.plan.with_action("skip", "refuse"):
-            self._is_done(_without(member))
+            self._is_done(not_served(member))
         errands = await self._errands()
         by_vault: dict[str, list[FleetMember]] = {}
         for member in self.plan.with_action("back_up"):
@@ -271,7 +280,7 @@ class _Shift:
             asked_for = member.backup is not None and await self._was_asked_for(member.backup)
         except JournalError:
             asked_for = False
-        told = _without(member)
+        told = not_served(member)
         if asked_for or member.action == "adopt":
             words = {"outcome": "late", "reason": "the night was stopped; the cloud works on", "image_id": member.image_id}
         else:
@@ -315,7 +324,7 @@ class _Shift:
                 now_with_it = member.model_copy(update={"backup": one.backup})
                 group.create_task(self._serve(_Errand(now_with_it, one.backup, phases=(phase,))))
                 return
-            told = _failed(member, one.why_not(member.server_name))
+            told = failed(member, one.why_not(member.server_name))
             self._is_done(told.model_copy(update={"backup_id": one.backup_id, "phases": (phase,)}))
 
         try:
@@ -330,7 +339,7 @@ class _Shift:
             )
         except B2iError as error:
             for member in list(by_id.values()):
-                self._is_done(_failed(member, error))
+                self._is_done(failed(member, error))
 
     async def _serve(self, errand: _Errand) -> None:
         """One server's part, from its turn to its end; whatever goes wrong stays with it."""
@@ -338,13 +347,13 @@ class _Shift:
         adopts = member.action == "adopt" and not errand.under_way
         async with self.window.turn(at_once=errand.waits_long, adopts=adopts, under_way=errand.under_way) as turn:
             try:
-                told = _delivered(member, await self._made(errand, turn))
+                told = delivered(member, await self._made(errand, turn))
             except B2iError as error:
-                told = _failed(member, error)
+                told = failed(member, error)
             except Exception as error:  # the others go on; our own mistake is told like any other
                 log.debug("unexpected", exc_info=error)
                 mistake = B2iError(f"b2i itself made a mistake ({type(error).__name__}: {error}).", code="b2i.unexpected")
-                told = _failed(member, mistake)
+                told = failed(member, mistake)
         try:
             told = await self._afterwards(errand, told, turn)
         finally:
@@ -375,7 +384,7 @@ class _Shift:
             if rolling and told.outcome != "partly" and told.doubtful is None:
                 told = await self._replaced(told, image, turn, rolling)
         except B2iError as error:
-            return _failed_after(told, error)
+            return failed_after(told, error)
         return told
 
     async def _verified(
@@ -463,120 +472,3 @@ class _Shift:
 
 
 _WORDS = ("made", "adopted", "skipped", "partly", "late", "failed")
-
-
-def _without(member: FleetMember) -> ServerNight:
-    return ServerNight(
-        server_id=member.server_id,
-        server_name=member.server_name,
-        outcome="skipped" if member.action == "skip" else "failed",
-        reason=member.reason,
-        code=member.code or ("" if member.action == "skip" else "b2i.refused"),
-        action=member.advice,
-        backup_id=member.backup.id if member.backup else None,
-        backup_created_at=member.backup.created_at if member.backup else None,
-    )
-
-
-def _delivered(member: FleetMember, delivery: Delivery) -> ServerNight:
-    return ServerNight(
-        server_id=member.server_id,
-        server_name=member.server_name,
-        outcome="made" if delivery.outcome == "made" else "adopted" if delivery.outcome == "adopted" else "partly",
-        reason=member.reason,
-        backup_id=delivery.backup_id,
-        backup_created_at=delivery.backup_created_at,
-        image_id=delivery.image_id,
-        image_name=delivery.image_name,
-        doubtful=delivery.doubtful,
-        shared_with=delivery.shared_with,
-    )
-
-
-def _failed(member: FleetMember, error: B2iError) -> ServerNight:
-    """The cloud's code and words, and what to do; with the image where there is one already."""
-    there = _delivered(member, error.delivery) if isinstance(error, PartlyDone) else _without(member)
-    backup = member.backup
-    return there.model_copy(
-        update={
-            "outcome": "partly" if isinstance(error, PartlyDone) else "late" if isinstance(error, StillRunning) else "failed",
-            "reason": error.message,
-            "code": _code(error),
-            "action": _what_to_do(error, backup),
-            "backup_id": backup.id if backup else there.backup_id,
-            "image_id": there.image_id or error.handle.get("image"),
-        }
-    )
-
-
-def _failed_after(told: ServerNight, error: B2iError) -> ServerNight:
-    """The image is there; verifying it or letting older ones go failed."""
-    late = "late" if isinstance(error, StillRunning) else "partly"
-    return told.model_copy(update={"outcome": late, "reason": error.message, "code": _code(error), "action": error.action})
-
-
-def _what_to_do(error: B2iError, backup: Backup | None) -> str:
-    """An option of a single order is told with its command: a night has no such option."""
-    if not error.option or backup is None:
-        return error.action
-    return error.action.replace(f"`{error.option}`", f"`b2i create {backup.id} {error.option}`")
-
-
-def _code(error: B2iError) -> str:
-    """The cloud's own where there is one: of a refusal, the first that the cloud would give."""
-    if isinstance(error, Refused):
-        return next((check.code for check in error.report.refusals if check.code), error.code)
-    if isinstance(error, JobFailed) and error.cloud_code:
-        return error.cloud_code
-    return error.code
-
-
-def report_of(
-    servers: tuple[ServerNight, ...],
-    policy: Policy,
-    plan: NightPlan,
-    kept: KeptNight,
-    ctx: Context,
-    *,
-    night: date,
-    began: datetime,
-    requests: int,
-    notes: tuple[str, ...],
-) -> NightReport:
-    """The night up to now."""
-    return NightReport(
-        policy=policy.name,
-        night=night.isoformat(),
-        project_id=ctx.project_id,
-        outcome=outcome_of(servers, policy),
-        began_at=began,
-        ended_at=ctx.clock.now(),
-        deadline=kept.deadline,
-        servers=servers,
-        requests=requests,
-        images_at_once=policy.limits.images_at_once,
-        quota=plan.quota,
-        notes=notes,
-    )
-
-
-def with_left(report: NightReport, left: Sequence[str]) -> NightReport:
-    """The night with what its drills have left behind: whatever its images are like, somebody pays for that."""
-    if not left:
-        return report
-    outcome = "partly" if report.outcome in {"made", "adopted"} else report.outcome
-    return report.model_copy(update={"left_behind": tuple(dict.fromkeys(left)), "outcome": outcome})
-
-
-def outcome_of(servers: tuple[ServerNight, ...], policy: Policy) -> NightOutcome:
-    """A night in a word, by the policy's own measure."""
-    counted = Counter(one.outcome for one in servers)
-    bad = sum(one.bad for one in servers)
-    there = counted["made"] + counted["adopted"] + counted["partly"]
-    if bad > policy.failed_when.more_than.of(len(servers)) or not (there or counted["late"]):
-        return "failed"
-    if counted["failed"] or counted["partly"]:
-        return "partly"
-    if counted["late"]:
-        return "still_running"
-    return "made" if counted["made"] else "adopted"

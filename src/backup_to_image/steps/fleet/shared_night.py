@@ -11,8 +11,9 @@ from backup_to_image.model.policy import Policy
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import CLOCK_SLACK
 from backup_to_image.steps.fleet.last_night import KeptNight, began_before, keep_report, night_kept
-from backup_to_image.steps.fleet.night import outcome_of, report_of, retirement_of, sample_of, survey_for, with_left
+from backup_to_image.steps.fleet.night import retirement_of, sample_of, survey_for
 from backup_to_image.steps.fleet.night_plan import go_or_refuse, plan_night_patiently
+from backup_to_image.steps.fleet.outcome import outcome_of, report_of
 from backup_to_image.steps.fleet.shards import (
     Parts,
     SharedOut,
@@ -67,8 +68,19 @@ async def run_shared_night(
             retired += gone
             notes += said
         asked, told = ctx.cloud.requests - requests + sum(part.requests for part in parts.told), tuple(dict.fromkeys(notes))
-        report = report_of(servers, policy, plan, kept, ctx, night=night, began=began, requests=asked, notes=told)
-        report = with_left(report, left).model_copy(update={"retired": tuple(retired)})
+        report = report_of(
+            servers,
+            policy,
+            plan,
+            kept,
+            ctx,
+            night=night,
+            began=began,
+            requests=asked,
+            notes=told,
+            retired=retired,
+            left=left,
+        )
         await keep_report(report, ctx)
         await forget_parts(policy, shares, ctx)
     return report
