@@ -3,6 +3,7 @@
 import contextlib
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backup_to_image.errors import UsageError
-from backup_to_image.model import LaunchOrder
+from backup_to_image.model import LaunchOrder, Value
 from backup_to_image.yamlfile import load_file, read_yaml
 
 ORDER = """\
@@ -113,3 +114,29 @@ def test_no_value_of_a_known_key_makes_it_stumble(tmp_path: Path, told: dict[str
     file.write_text(yaml.safe_dump(told, allow_unicode=True), encoding="utf-8")
     with contextlib.suppress(UsageError):
         load_file(file, LaunchOrder, "launch order")
+
+
+class Wheels(Value):
+    count: int
+    colour: str = "black"
+
+
+class Car(Value):
+    wheels: Literal["none"] | Wheels = "none"
+    name: str = ""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("wheels: {colour: red}", ["wheels.count: is missing"]),
+        ("wheels: {count: 4, size: 2}\nname: {a: b}", ["wheels.size: unknown key", "name: must be text"]),
+        ("wheels: some", ["wheels: must be 'none' (not 'some')", "wheels: must be a block of keys"]),
+    ],
+)
+def test_of_a_block_where_a_word_would_do_too_only_its_own_mistakes_are_told(tmp_path: Path, text: str, told: list[str]) -> None:
+    path = tmp_path / "car.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as refused:
+        load_file(path, Car, "car")
+    assert [problem.split(": ", 1)[1] for problem in refused.value.problems] == told

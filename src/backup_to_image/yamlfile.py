@@ -18,6 +18,8 @@ __all__ = ["HIDDEN", "load_file", "mistakes", "read_yaml"]
 HIDDEN = "hidden"
 """The type of a mistake whose input may be a secret, so that it is not repeated."""
 
+_NO_WORD = {"literal_error", "string_type"}
+
 M = TypeVar("M", bound=BaseModel)
 Loc = tuple[str | int, ...]
 
@@ -88,8 +90,11 @@ def load_file(path: Path, model: type[M], what: str) -> M:
 def mistakes(error: ValidationError, path: Path | None = None, lines: dict[Loc, int] | None = None) -> list[str]:
     """Every mistake as a line of its own, in the file's order."""
     found: dict[tuple[int, str], None] = {}
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
         loc = _known_part(detail["loc"], lines or {})
+        if _of_another_form(detail, loc, details):
+            continue
         line = (lines or {}).get(loc, 1)
         place = f"{path}:{line}: " if path else ""
         field = ".".join(str(part) for part in _field(detail["loc"], loc, detail["type"], bool(lines)))
@@ -112,6 +117,13 @@ def _note_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int], problems: list
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _note_lines(value, (*loc, index), lines, problems, path)
+
+
+def _of_another_form(detail: ErrorDetails, field: Loc, details: list[ErrorDetails]) -> bool:
+    """Whether it only says that a block is no word, where a block is right too and its own mistakes are told."""
+    if detail["type"] not in _NO_WORD or not isinstance(detail.get("input"), dict) or not field or field == detail["loc"]:
+        return False
+    return any(other["loc"][: len(field)] == field and len(other["loc"]) > len(field) + 1 for other in details)
 
 
 def _known_part(loc: Loc, lines: dict[Loc, int]) -> Loc:
