@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from backup_to_image.blocks import DEFAULT_BLOCK
 from backup_to_image.errors import UsageError
-from backup_to_image.form import files_in
+from backup_to_image.forms import files_in
 from backup_to_image.model.policy import Policy
 from backup_to_image.settings import Settings
 from backup_to_image.steps.policy_file import read_policy

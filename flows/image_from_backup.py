@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError, PartlyDone
-from backup_to_image.form import OrderForm
+from backup_to_image.forms import OrderForm
 from backup_to_image.model import Delivery, ImageOrder, LaunchDelivery
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import look

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from backup_to_image.form import ServerForm
+from backup_to_image.forms import ServerForm
 from backup_to_image.steps.backup_now import image_from_new_backup
 from flows.image_from_backup import make_image
 from tasks.backups import back_up_now, check_backup_now, check_newest_backup, find_newest_backup

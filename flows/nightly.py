@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from backup_to_image.form import policy_named
+from backup_to_image.forms import policy_named
 from backup_to_image.steps.fleet.night import run_night
 from backup_to_image.steps.fleet.shared_night import run_shared_night
 from flows.image_from_backup import make_image

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from backup_to_image.form import policy_named
+from backup_to_image.forms import policy_named
 from backup_to_image.steps.retention.retire import Retirement
 from backup_to_image.steps.survey import Survey
 from tasks.cancelled import report_cancelled_retention

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from backup_to_image.form import length
+from backup_to_image.forms import length
 from backup_to_image.steps.deletion_left import due
 from tasks.cancelled import report_cancelled_sweep
 from tasks.policy import check_starts

@@ -17,7 +17,7 @@ from prefect.logging.loggers import flow_run_logger
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from backup_to_image.form import ImageForm, OrderForm, ServerForm, length, policy_named
+from backup_to_image.forms import ActionForm, ImageForm, OrderForm, ServerForm, length, policy_named
 from backup_to_image.run_results import NightResult, RetentionResult, RunResult, SweepResult
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.deletion_left import gone_images, gone_since
@@ -25,7 +25,10 @@ from backup_to_image.steps.fleet.night_left import NightLeft, look_for_night
 from backup_to_image.steps.leftovers import Leftover, Leftovers, look_for_leftovers
 from backup_to_image.steps.of_server import left_of_server_order
 from backup_to_image.steps.orders import stop_orders_of
-from tasks import deletion_pages, pages
+from backup_to_image.told.told import Told
+from tasks import deletion_pages, pages, told_pages
+from tasks.ending import leave_told
+from tasks.left_of_order import left_of_order
 from tasks.night_report import publish_cancelled_night
 from tasks.report import publish
 from tasks.retention import leave_retention, plan_of
@@ -35,8 +38,10 @@ from tasks.sweep import leave_sweep, sweepings_of
 __all__ = [
     "look_behind",
     "look_behind_night",
+    "look_behind_order",
     "report_cancelled",
     "report_cancelled_night",
+    "report_cancelled_order",
     "report_cancelled_retention",
     "report_cancelled_sweep",
 ]
@@ -79,6 +84,29 @@ async def _left_of(form: ImageForm, ctx: Context, *, run_id: str) -> Leftovers:
     if isinstance(form, ServerForm):
         return await left_of_server_order(form.server.strip(), form.backup, order, ctx, run_id=run_id)
     return await look_for_leftovers(order, ctx)
+
+
+async def report_cancelled_order(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature
+    """Name what a cancelled order of one command has in the cloud, and how to go on with it."""
+    given = flow.validate_parameters(flow_run.parameters)
+    form = cast("ActionForm", given["order"])
+    left = await look_behind_order(form, cast("OtcProject", given["project"]), run_id=str(flow_run.id))
+    told = Told.of_cancelled(left)
+    on = told_pages.go_on(told, form)
+    logger = flow_run_logger(flow_run, flow)
+    for line in told_pages.lines(told, on):
+        logger.warning(line)
+    await leave_told(told, form, on, flow_run.id, flow_run.tags)
+
+
+async def look_behind_order(form: ActionForm, project: OtcProject, *, run_id: str) -> Leftovers:
+    """What the order has in the cloud, or why the cloud does not tell. The order itself is marked as stopped."""
+    try:
+        async with asyncio.timeout(_PATIENCE), project.connect() as ctx:
+            await stop_orders_of(run_id, ctx)
+            return await left_of_order(form, ctx)
+    except (B2iError, TimeoutError) as error:
+        return Leftovers(seen_at=datetime.now(UTC), unread={"the cloud": _why_not(error)})
 
 
 async def report_cancelled_night(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's signature

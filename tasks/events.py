@@ -11,10 +11,11 @@ from typing import Any, Literal
 from prefect.events import emit_event
 
 from backup_to_image.errors import Refused
-from backup_to_image.model import Image, LaunchDelivery
+from backup_to_image.model import ChangeDelivery, Image, LaunchDelivery, Teardown
 from backup_to_image.model.night import NightReport
 from backup_to_image.steps.await_image import FinishedImage
 from backup_to_image.steps.make import ImageHandle
+from backup_to_image.steps.offers import Answered
 from backup_to_image.steps.reconcile import Reconciled
 
 __all__ = [
@@ -22,8 +23,13 @@ __all__ = [
     "image_ready",
     "image_refused",
     "image_shared",
+    "image_taken_back",
+    "launch_gone",
     "night_finished",
+    "offer_answered",
+    "order_refused",
     "order_told",
+    "os_changed",
     "server_launched",
 ]
 
@@ -46,6 +52,32 @@ def image_shared(image: Image, projects: tuple[str, ...]) -> None:
     """`b2i.image.shared`, with the projects that are members now."""
     count = f"{len(projects)} project{'s' if len(projects) != 1 else ''}"
     _emit("b2i.image.shared", f"b2i.image.{image.id}", f"{image.name} with {count}", {"projects": list(projects)})
+
+
+def image_taken_back(image: Image, projects: tuple[str, ...]) -> None:
+    """`b2i.image.unshared`, with the projects that are members no more."""
+    count = f"{len(projects)} project{'s' if len(projects) != 1 else ''}"
+    _emit("b2i.image.unshared", f"b2i.image.{image.id}", f"{image.name} from {count}", {"projects": list(projects)})
+
+
+def offer_answered(answered: Answered) -> None:
+    """`b2i.offer.accepted` or `b2i.offer.rejected`, by the recipient."""
+    image = answered.image
+    told = {"image_id": image.id, "sender": image.owner, "vault_id": answered.vault_id, "adopted": answered.adopted}
+    _emit(f"b2i.offer.{answered.state}", f"b2i.image.{image.id}", f"{image.name} of {image.owner}", told)
+
+
+def launch_gone(done: Teardown) -> None:
+    """`b2i.launch.gone`, or `b2i.launch.left` where something stays and is billed."""
+    what = "left" if done.left_behind else "gone"
+    told = {"servers": list(done.servers), "disks": list(done.disks), "left_behind": list(done.left_behind)}
+    _emit(f"b2i.launch.{what}", f"b2i.launch.{done.launch_id}", ", ".join(done.left_behind) or "nothing is left", told)
+
+
+def os_changed(done: ChangeDelivery) -> None:
+    """`b2i.server.changed`, with the image that its system disk is of now."""
+    told = {"image_id": done.image_id, "system_disk_id": done.system_disk_id, "outcome": done.outcome}
+    _emit("b2i.server.changed", f"b2i.server.{done.server_id}", f"{done.server_name} to {done.image_id}", told)
 
 
 def server_launched(launched: LaunchDelivery) -> None:
@@ -102,10 +134,15 @@ def order_told(order: Reconciled) -> None:
 
 def image_refused(refusal: Refused) -> None:
     """`b2i.image.refused`, with every reason."""
+    order_refused("image", refusal)
+
+
+def order_refused(verb: str, refusal: Refused) -> None:
+    """`b2i.share.refused`, `b2i.launch.refused` and so on, with every reason."""
     rules = ", ".join(dict.fromkeys(check.rule for check in refusal.report.refusals))
     reasons = [check.model_dump(mode="json") for check in refusal.report.refusals]
-    resource = f"b2i.order.{refusal.report.subject.replace(' ', '.')}"
-    _emit("b2i.image.refused", resource, f"{refusal.report.subject}: {rules}", {"reasons": reasons})
+    subject = refusal.report.subject
+    _emit(f"b2i.{verb}.refused", f"b2i.order.{subject.replace(' ', '.')}", f"{subject}: {rules}", {"reasons": reasons})
 
 
 def _emit(event: str, resource_id: str, name: str, payload: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Failed
 
 from backup_to_image.errors import B2iError
-from backup_to_image.form import policies_of
+from backup_to_image.forms import policies_of
 from backup_to_image.model.night import NightPlan, NightReport
 from backup_to_image.night_pages import keep_night, night_markdown, plan_markdown, plan_sentence, summary
 from backup_to_image.run_results import NIGHT_RESULT_KEY, NightResult

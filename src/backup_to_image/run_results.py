@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning
+from backup_to_image.errors import B2iError, PartlyDone, Refused
 from backup_to_image.model import Delivery, Outcome, Report, Value
 from backup_to_image.model.night import NightPlan, NightReport
 from backup_to_image.model.swept import Swept
@@ -13,6 +13,7 @@ from backup_to_image.steps.retention.retire import Retired, RetirementPlan
 
 __all__ = [
     "NIGHT_RESULT_KEY",
+    "ORDER_RESULT_KEY",
     "RESULT_KEY",
     "RETENTION_RESULT_KEY",
     "SWEEP_RESULT_KEY",
@@ -28,6 +29,8 @@ RESULT_KEY = "image-from-backup-result"
 NIGHT_RESULT_KEY = "nightly-result"
 """The same of a night: its NightResult."""
 SWEEP_RESULT_KEY = "sweep-result"
+ORDER_RESULT_KEY = "order-result"
+"""Of every order of one command, such as a share or a launch: its Told."""
 RETENTION_RESULT_KEY = "retired-result"
 """Unlike `retention-...`, which is the page of a policy, whatever its name."""
 
@@ -88,7 +91,7 @@ class RunResult(Value):
         delivery = came.delivery if isinstance(came, PartlyDone) else None
         return cls(
             exit_code=came.exit_code,
-            outcome=_outcome(came),
+            outcome=came.outcome,
             delivery=delivery,
             report=came.report if isinstance(came, Refused) else delivery.report if delivery else None,
             error=error,
@@ -122,7 +125,7 @@ class NightResult(Value):
         if isinstance(came, NightPlan):
             return cls(exit_code=3 if came.refusals else 0, outcome="refused" if came.refusals else None, plan=came)
         error = RunError.of(came)
-        return cls(exit_code=came.exit_code, outcome=_outcome(came), error=error)
+        return cls(exit_code=came.exit_code, outcome=came.outcome, error=error)
 
     @classmethod
     def of_cancelled(cls, words: str, *, at_work: bool) -> Self:
@@ -174,11 +177,3 @@ class RetentionResult(Value):
         """`plan`: what was to go; None where nothing was begun."""
         error = RunError.of_cancelled_deletion(words)
         return cls(exit_code=4 if plan else 1, plan=plan, gone=gone, error=error)
-
-
-def _outcome(error: B2iError) -> Outcome:
-    if isinstance(error, PartlyDone):
-        return "partly"
-    if isinstance(error, StillRunning):
-        return "still_running"
-    return "refused" if isinstance(error, Refused) else "failed"

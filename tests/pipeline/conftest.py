@@ -11,9 +11,40 @@ from tests.support.region import Region
 DOORS = {"b2i": CommandLine}
 
 
+BOTH_DOORS = {
+    "test_share_command": ("share", "unshare"),
+    "test_accept": ("accept", "reject"),
+    "test_launch": ("launch",),
+    "test_teardown": ("teardown",),
+    "test_change_os": ("change-os",),
+}
+"""What these modules promise holds by `b2i` and by the commands' flows; a test marked `one_door` says why it is of one alone."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    words = BOTH_DOORS.get(metafunc.module.__name__.rpartition(".")[2])
+    if words and "region" in metafunc.fixturenames:
+        by_flow = pytest.param(words, marks=pytest.mark.slow, id="flow")
+        metafunc.parametrize("region", [pytest.param((), id="b2i"), by_flow], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if not (item.get_closest_marker("one_door") and _by_flow(item))]
+
+
+def _by_flow(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and hasattr(item, "callspec") and bool(item.callspec.params.get("region"))
+
+
 @pytest.fixture
-def region(tmp_path: Path) -> Iterator[Region]:
+def region(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Region]:
     made = Region(tmp_path)
+    words: tuple[str, ...] = getattr(request, "param", ())
+    if words:
+        request.getfixturevalue("server")
+        from tests.support.flow_door import through_flow
+
+        made.by_flow = dict.fromkeys(words, through_flow)
     yield made
     made.close()
 

@@ -76,6 +76,7 @@ def test_a_running_server_is_shut_down_by_its_own_system_first_never_by_force(re
     assert asked.body == {"os-stop": {"type": "SOFT", "servers": [{"id": server(region)["id"]}]}}
 
 
+@pytest.mark.one_door("the form has a field for it")
 def test_names_do_for_both_and_on_a_terminal_the_servers_name_is_asked_for(region: Region, image: str) -> None:
     stopped(region)
     words = ("--accept-data-disks-unchanged",)
@@ -477,6 +478,7 @@ def test_a_system_that_does_not_shut_down_is_told_and_never_stopped_by_force(
 # -- two at once ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_door("it goes through the steps")
 @pytest.mark.parametrize("again", [False, True])
 async def test_two_at_once_replace_one_disk_and_both_deliver_it(region: Region, image: str, again: bool) -> None:
     stopped(region)
@@ -494,6 +496,7 @@ async def test_two_at_once_replace_one_disk_and_both_deliver_it(region: Region, 
     assert len(changes(region)) == 1
 
 
+@pytest.mark.one_door("it goes through the steps")
 async def test_a_disk_that_is_not_the_one_that_was_confirmed_is_never_replaced(region: Region, image: str, backup: str) -> None:
     stopped(region)
     async with region.context() as ctx:
@@ -532,6 +535,7 @@ def test_a_change_that_was_never_asked_for_is_told_with_the_state_of_its_server_
     assert "b2i change-os" in told["action"]
 
 
+@pytest.mark.one_door("a signal ends the following, not the run")
 def test_a_signal_names_the_server_and_the_same_command_goes_on(region: Region, image: str) -> None:
     stopped(region)
 

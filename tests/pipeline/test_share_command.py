@@ -406,6 +406,7 @@ def test_a_killed_end_of_a_share_is_finished_by_whoever_reconciles(region: Regio
     assert not list(region.journal.glob("share-expiry-*.json"))
 
 
+@pytest.mark.one_door("it goes through the steps")
 def test_a_share_that_ends_after_it_was_taken_back_leaves_the_later_word_in_the_journal(region: Region, image: str) -> None:
     more = {"image_id": image, "image_name": "shop-web", "recipient": dr(region)}
 
@@ -439,6 +440,7 @@ def test_a_share_job_that_does_not_end_is_still_running_and_the_same_command_res
     assert (again.code, members(region, image)) == (0, {dr(region): "pending"})
 
 
+@pytest.mark.one_door("it goes through the steps")
 def test_two_at_once_share_once(region: Region, image: str) -> None:
     async def both() -> list[str | None]:
         async with region.context() as one, region.context() as other:

@@ -59,6 +59,7 @@ def test_with_a_wrong_name_nothing_is_deleted(region: Region, image: str, said: 
     assert (region.writes, len(region.launched())) == ([], 1)
 
 
+@pytest.mark.one_door("the form has a field for it")
 @pytest.mark.parametrize(("typed", "code"), [("shop-restored\n", 0), ("shop-web-01\n", 2), ("\n\nno\n", 2)])
 def test_on_a_terminal_the_name_is_asked_for(region: Region, image: str, typed: str, code: int) -> None:
     launch = launched(region, image)

@@ -1,4 +1,4 @@
-"""One Prefect server for all of these tests, heartbeats off, and a project of the emulated cloud behind a block."""
+"""A project of the emulated cloud behind a block, and a whole installation for those tests that need one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import pytest
 from prefect.events import Event
 from prefect.events.clients import AssertingEventsClient
 from prefect.events.worker import EventsWorker
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOGGING_TO_API_BATCH_INTERVAL, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import PrivateAttr, SecretStr
 
 from backup_to_image.blocks import OtcProject
@@ -29,18 +27,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """For tests of the xdist group `house`: one server serves them all. Who stops one of its processes starts another."""
     with open_house(tmp_path_factory.mktemp("house")) as made:
         yield made
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """The address of a Prefect server of these tests' own."""
-    from prefect.settings import PREFECT_API_URL
-
-    with (
-        prefect_test_harness(server_startup_timeout=90),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.2}),
-    ):
-        yield PREFECT_API_URL.value()
 
 
 class Overheard(httpx.AsyncBaseTransport):

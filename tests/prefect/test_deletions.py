@@ -18,7 +18,7 @@ from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
 from backup_to_image.emulator.ims_create import activate
 from backup_to_image.emulator.making import image_document
-from backup_to_image.form import OrderForm
+from backup_to_image.forms import OrderForm
 from backup_to_image.run_results import RETENTION_RESULT_KEY, SWEEP_RESULT_KEY, RetentionResult, SweepResult
 from flows.image_from_backup import image_from_backup
 from flows.retention import retention

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from backup_to_image.emulator import Emulator
 from backup_to_image.errors import NoAnswer, PartlyDone, Refused, StillRunning
-from backup_to_image.form import OrderForm
+from backup_to_image.forms import OrderForm
 from backup_to_image.model import Delivery, ImageOrder
 from backup_to_image.run_results import RESULT_KEY, RunResult
 from flows.image_from_backup import image_from_backup

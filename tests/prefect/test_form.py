@@ -13,7 +13,7 @@ from prefect.utilities.callables import parameter_schema
 
 from backup_to_image import __version__
 from backup_to_image.errors import UsageError
-from backup_to_image.form import OrderForm, ServerForm
+from backup_to_image.forms import OrderForm, ServerForm
 from backup_to_image.model import ImageOrder
 from backup_to_image.settings import Settings, read_settings
 from deployments.automations import HEARTBEAT_SECONDS

@@ -20,7 +20,7 @@ from prefect.states import Scheduled
 
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
-from backup_to_image.form import policy_named
+from backup_to_image.forms import policy_named
 from backup_to_image.model.night import NightReport
 from backup_to_image.run_results import NIGHT_RESULT_KEY, NightResult
 from backup_to_image.steps.fleet.night import survey_for

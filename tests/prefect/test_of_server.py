@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
-from backup_to_image.form import ServerForm
+from backup_to_image.forms import ServerForm
 from backup_to_image.model import Delivery
 from backup_to_image.run_results import RESULT_KEY, RunResult
 from flows.image_of_server import image_of_server

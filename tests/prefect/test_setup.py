@@ -20,7 +20,7 @@ from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
 from backup_to_image.cli.prefect_door import OF_A_SERVER, SWEEP
 from backup_to_image.cli.submit import submit
 from backup_to_image.errors import UsageError
-from backup_to_image.form import OrderForm
+from backup_to_image.forms import OrderForm
 from deployments.setup import Item, main, set_up
 
 pytestmark = pytest.mark.xdist_group("prefect")

@@ -150,6 +150,8 @@ class Region:
     watchers: list[Callable[[Asked], None]] = field(default_factory=list)
     """Called with every request before the region has it; `answered`, when it has had its effect and before the client knows."""
     answered: list[Callable[[Asked], None]] = field(default_factory=list)
+    by_flow: Mapping[str, Callable[["Region", Options], None]] = field(default_factory=dict[str, Any])
+    """Commands that are not done here, but by their flow."""
     listens: bool = False
     """Whether time also passes for guests while nobody asks the region anything; needed where probes are asked."""
 
@@ -186,6 +188,7 @@ class Region:
         told = {
             "projects": {"dr": self.account["second_project"], "partner": self.account["recipient"]["project_id"]},
             "journal": "journal",
+            "directories": {"launch": "."},
         } | changes
         (self.folder / "b2i.yaml").write_text(yaml.safe_dump(told))
 
@@ -225,7 +228,11 @@ class Region:
         with _standing_in(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             stdin, sys.stdin = sys.stdin, _Terminal(typed) if typed is not None else io.StringIO()
             try:
-                run(given, options=Options(connect=None if network else self._connect))
+                options = Options(connect=None if network else self.connect)
+                if self.by_flow and (arguments and arguments[0] in self.by_flow):
+                    given.insert(0, "--prefect")
+                    self.by_flow[arguments[0]](self, options)
+                run(given, options=options)
             except SystemExit as ended:
                 code = ended.code
             finally:
@@ -236,7 +243,7 @@ class Region:
         return Ended(int(code or 0), out.getvalue(), err.getvalue())
 
     @asynccontextmanager
-    async def _connect(
+    async def connect(
         self, credentials: Credentials, *, trace: Callable[[Exchange], None] | None = None
     ) -> AsyncGenerator[Cloud]:
         async with self._alive(), Cloud.connect(credentials, clock=self.clock, transport=_Recorder(self), trace=trace) as cloud:
@@ -248,7 +255,7 @@ class Region:
     ) -> AsyncGenerator[Context]:
         """For what two runs do in one process: the steps, connected."""
         entry = yaml.safe_load((self.folder / "clouds.yaml").read_text())["clouds"][cloud]["auth"]
-        async with self._connect(Credentials(**entry)) as connected:
+        async with self.connect(Credentials(**entry)) as connected:
             await connected.login()
             settings = Settings(projects=yaml.safe_load((self.folder / "b2i.yaml").read_text())["projects"])
             yield Context(connected, await Journal.at(self.folder / journal, clock=self.clock).open(), settings, tell=tell)

@@ -53,21 +53,28 @@ def command(options: Options, image: str | None, vault: str | None, despite_size
     accepted and on the list of images; 3 refused, with every reason against every vault; 4 still running; 5 accepted, and it
     cannot be used.
     """
-    from backup_to_image.cli.offers_view import answer_told, end_with, show_offers
     from backup_to_image.cli.session import connected, perform
 
     if image is None and (vault is not None or despite_size):
         raise click.UsageError("--vault and --despite-size say how; which IMAGE is missing.")
 
     async def work(output: Output) -> int:
-        from backup_to_image.steps.offers import accept, find_offer, list_offers
+        from backup_to_image.forms import AcceptForm, as_text
+        from backup_to_image.steps.offers import accept, find_offer, list_offers, look_for_answer
+        from backup_to_image.told.offers import offer_known, told_answer, told_offers
 
+        if options.prefect:
+            from backup_to_image.cli.submit import submit_order
+
+            form = AcceptForm(image=image or "", vault=vault or "", despite_size=despite_size, timeout=as_text(timeout))
+            return await submit_order(form, options, output)
         async with connected(options, output) as ctx:
             if image is None:
-                return show_offers(await list_offers(ctx), ctx.settings, output)
+                return output.told(told_offers(await list_offers(ctx), ctx.settings))
             offer = await find_offer(image, ctx)
-            async with answer_told(offer, ctx, output):
+            output.blank |= offer_known(offer)
+            async with output.naming_what_is_left(lambda: look_for_answer(offer.image, ctx)):
                 answered = await accept(offer, ctx, vault=vault, despite_size=despite_size, patience=timeout)
-            return end_with(answered, output)
+            return output.told(told_answer(answered))
 
     return perform(options, work, blank=dict(BLANK))

@@ -12,7 +12,7 @@ from backup_to_image.cli.order import LENGTH
 
 if TYPE_CHECKING:
     from backup_to_image.cli.output import Output
-    from backup_to_image.model import ChangeDelivery, ChangePlan, Probe
+    from backup_to_image.model import ChangeDelivery, ChangePlan
 
 __all__ = ["command"]
 
@@ -86,26 +86,42 @@ def command(
 
     async def work(output: Output) -> int:
         from backup_to_image.errors import Refused
+        from backup_to_image.forms import ChangeForm, as_text
+        from backup_to_image.forms.probe_words import read_probes
         from backup_to_image.model import Report
         from backup_to_image.steps.change_os import change_os, look_at_server
         from backup_to_image.steps.change_plan import plan_change
+        from backup_to_image.told.change import change_known, told_change, told_change_plan
 
-        asked = read_probes(probes)
+        asked = read_probes(probes, "--probe")
+        if options.prefect:
+            from backup_to_image.cli.submit import submit_order
+
+            form = ChangeForm(
+                server=server,
+                image=image,
+                accept_data_disks_unchanged=accepted,
+                name=yes_i_mean or "",
+                stop=stop,
+                key_pair=key_pair or "",
+                probes=list(probes),
+                again=again,
+                timeout=as_text(timeout),
+                dry_run=dry_run,
+            )
+            return await submit_order(form, options, output)
         async with connected(options, output) as ctx:
             plan = await plan_change(server, image, ctx, accepted=accepted, stop=stop, again=again, key_pair=key_pair)
-            output.blank |= _known(plan)
+            output.blank |= change_known(plan)
             if dry_run:
-                output.result({"plan": _plan_json(plan), "outcome": None if plan.ok else "refused"})
-                output.show(*_plan_lines(plan))
-                return 0 if plan.ok else 3
+                return output.told(told_change_plan(plan))
             if not plan.ok or plan.server is None:
                 raise Refused(Report(subject=f"change of {server}'s OS", checks=plan.checks))
             _confirm(plan, yes_i_mean, options, output)
             changing = plan.server
 
             def told(delivery: ChangeDelivery) -> None:
-                output.result(delivery.model_dump(mode="json"))
-                _show(output, delivery)
+                output.told(told_change(delivery))
 
             async with output.naming_what_is_left(lambda: look_at_server(changing, ctx)):
                 done = await change_os(plan, ctx, stop=stop, again=again, probes=asked, patience=timeout, told=told)
@@ -114,95 +130,15 @@ def command(
     return perform(options, work, blank=dict(BLANK))
 
 
-def read_probes(written: tuple[str, ...]) -> tuple[Probe, ...]:
-    """Probes in the form of a launch order. Raises UsageError with every mistake at once."""
-    import yaml
-    from pydantic import ValidationError
-
-    from backup_to_image.errors import UsageError
-    from backup_to_image.model import Probe
-
-    found: list[Probe] = []
-    problems: list[str] = []
-    for one in written:
-        try:
-            found.append(Probe.model_validate(yaml.safe_load(one)))
-        except yaml.YAMLError:
-            problems.append(f"--probe {one!r}: this is no YAML; write for example 'tcp: 22'.")
-        except ValidationError as error:
-            mistake = error.errors()[0]
-            where = ".".join(str(part) for part in mistake["loc"])
-            words = mistake["msg"].removeprefix("Value error, ")
-            problems.append(f"--probe {one!r}: {f'{where}: ' if where else ''}{words}.")
-    if problems:
-        raise UsageError(problems)
-    return tuple(found)
-
-
 def _confirm(plan: ChangePlan, yes_i_mean: str | None, options: Options, output: Output) -> None:
     """The server's name, from whoever wants its system disk gone. Raises UsageError."""
-    from backup_to_image.errors import UsageError
+    from backup_to_image.steps.change_plan import confirm
 
-    name = plan.server.name if plan.server else ""
     said = yes_i_mean
-    if said is None and sys.stdin.isatty() and not options.json:
+    if said is None and sys.stdin.isatty() and not options.json and plan.server:
         for check in plan.checks:
             if check.verdict == "warned":
                 output.note(str(check))
-        said = click.prompt(f"This deletes the system disk of {name} ({plan.old_system_disk}) for good. Its name", err=True)
-    if said != name:
-        wrong = f"{said!r} is not its name" if said else "the server's name is asked for"
-        raise UsageError(f"Nothing was changed: {wrong}.", action=f"Add --yes-i-mean with the server's name ({name}).")
-
-
-def _known(plan: ChangePlan) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if plan.server:
-        found |= {"server_id": plan.server.id, "server_name": plan.server.name, "status": plan.server.status}
-    if plan.image:
-        found["image_id"] = plan.image.id
-    return found
-
-
-def _plan_json(plan: ChangePlan) -> dict[str, Any]:
-    told = plan.model_dump(mode="json", exclude={"server", "image"})
-    return {"server_id": plan.server and plan.server.id, "image_id": plan.image and plan.image.id, **told}
-
-
-def _plan_lines(plan: ChangePlan) -> list[Any]:
-    from rich.table import Table
-
-    from backup_to_image.cli.output import report_table
-    from backup_to_image.model import Report
-
-    disks = Table(title="Disks", title_justify="left", show_edge=False, pad_edge=False)
-    for column in ("of", "device", "disk", "GB", "what happens to it"):
-        disks.add_column(column)
-    for whose, those in (("server", plan.disks), ("image", plan.not_restored)):
-        for disk in those:
-            disks.add_row(whose, disk.device, disk.disk_id, str(disk.size_gb), disk.becomes)
-    request = plan.request.model_dump_json(indent=2, exclude_none=True) if plan.request else "no request: see the refusals above"
-    name = plan.server.name if plan.server else "the server"
-    report = report_table(Report(subject=f"the change of {name}'s OS", checks=plan.checks))
-    return [report, disks, "Request:", request, "Nothing was changed."]
-
-
-def _show(output: Output, done: ChangeDelivery) -> None:
-    from backup_to_image.cli.output import pairs
-
-    words = {"made": "changed", "adopted": "was changed already, adopted", "partly": "is changed, but see below"}
-    old = f"{done.old_system_disk_id} (deleted)" if done.old_system_disk_id and not done.left_behind else None
-    rows = [
-        ("server", f"{done.server_name}  {done.server_id}, {done.status}"),
-        ("image", done.image_id),
-        ("system disk", done.system_disk_id),
-        ("old system disk", old),
-        ("left behind", ", ".join(done.left_behind)),
-        ("data disks", f"{', '.join(done.data_disks) or 'none'} (as they were)"),
-        ("missing", ", ".join(done.missing_disks)),
-        ("addresses", ", ".join(done.addresses)),
-    ]
-    rows += [(f"probe {one.probe}", f"{'ok' if one.ok else 'NO'}: {one.answer} ({one.seconds:.0f} s)") for one in done.probes]
-    if not done.probed:
-        rows.append(("probes", "not probed: none was asked for, ACTIVE and the new disk are all the proof"))
-    output.show(pairs(f"The OS {words.get(done.outcome, done.outcome)}", rows))
+        gone = f"the system disk of {plan.server.name} ({plan.old_system_disk})"
+        said = click.prompt(f"This deletes {gone} for good. Its name", err=True)
+    confirm(plan, said, how="--yes-i-mean with")

@@ -77,7 +77,7 @@ def command(
     One backup becomes one image, however often and wherever this runs. Exit codes: 0 made or adopted; 3 refused, nothing made;
     4 still running, the same command resumes; 5 the image is there, a later step failed.
     """
-    from backup_to_image.cli.output import delivery_json, show_delivery
+    from backup_to_image.cli.output import delivery_json, delivery_lines
     from backup_to_image.cli.session import connected, perform
 
     _check_choice(backup, server, newest=newest, backup_now=backup_now)
@@ -127,7 +127,7 @@ def command(
             async with output.naming_what_is_left(lambda: look_for_leftovers(wanted, ctx)):
                 delivery = await make(wanted, ctx, after_failure=after_failure)
             output.result(delivery_json(delivery))
-            show_delivery(output, delivery)
+            output.show(*delivery_lines(delivery))
             if delivery.launch is None:
                 output.show(f"Next: `b2i launch {delivery.image_id} --spec SPEC.yaml` proves that it boots.")
             return 5 if delivery.outcome == "partly" else 0

@@ -54,7 +54,7 @@ def command(options: Options, speed: float) -> int:
 
 
 async def _demo(options: Options, output: Output, folder: Path, speed: float) -> int:
-    from backup_to_image.cli.output import delivery_json, show_delivery
+    from backup_to_image.cli.output import delivery_json, delivery_lines
     from backup_to_image.cli.session import connected
     from backup_to_image.emulator import Emulator
     from backup_to_image.emulator.serve import serve
@@ -75,7 +75,7 @@ async def _demo(options: Options, output: Output, folder: Path, speed: float) ->
             async with connected(here, output) as ctx:
                 delivery = await image_from_backup(demo_order(account, files["launch"]), ctx)
         output.result(delivery_json(delivery))
-        show_delivery(output, delivery)
+        output.show(*delivery_lines(delivery))
         if sys.stdin.isatty() and not options.json:
             output.show(
                 "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -48,53 +49,33 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
     Data disks come back from the image by themselves; disks never shrink. To restore data disks onto a server that exists is not
     possible with an image: a change of OS writes the system disk only, so launch a new server instead.
     """
-    from backup_to_image.cli.output import Output, launch_json, show_launch
+    from backup_to_image.cli.output import Output
     from backup_to_image.cli.session import connected, perform
 
     async def work(output: Output) -> int:
+        from backup_to_image.forms import LaunchForm, as_text
         from backup_to_image.model import LaunchDelivery
         from backup_to_image.steps.launch import check_launch, launch_server
         from backup_to_image.steps.leftovers import look_for_servers
+        from backup_to_image.told.launch import told_launch, told_plan
 
+        if options.prefect:
+            from backup_to_image.cli.submit import submit_order
+
+            name = Path(spec).name  # the worker's file decides
+            form = LaunchForm(image=image, launch=name, another=another, timeout=as_text(timeout), dry_run=dry_run)
+            return await submit_order(form, options, output)
         order = launch_file(spec)
         async with connected(options, output, cloud_name=order.cloud) as ctx:
             found = await ctx.cloud.images.get(image)
             if dry_run:
-                plan = await check_launch(found, order, ctx)
-                output.result(
-                    {"image_id": image, "plan": plan.model_dump(mode="json"), "outcome": None if plan.ok else "refused"}
-                )
-                output.show(*plan_lines(plan))
-                return 0 if plan.ok else 3
+                return output.told(told_plan(await check_launch(found, order, ctx), image))
 
             def told(delivery: LaunchDelivery) -> None:
-                output.result(launch_json(delivery))
-                show_launch(output, delivery)
+                output.told(told_launch(delivery))
 
             async with output.naming_what_is_left(lambda: look_for_servers(found, order, ctx)):
                 delivery = await launch_server(found, order, ctx, another=another, patience=timeout, told=told)
             return 5 if delivery.outcome == "partly" else 0
 
     return perform(options, work, blank=BLANK | {"image_id": image})
-
-
-def plan_lines(plan: Any) -> list[Any]:
-    """A launch plan for people: checks, disks, the request."""
-    from rich.table import Table
-
-    from backup_to_image.cli.output import report_table
-    from backup_to_image.model import Report
-
-    disks = Table(title="Disks", title_justify="left", show_edge=False, pad_edge=False)
-    for column in ("device", "disk", "GB", "what happens to it"):
-        disks.add_column(column)
-    for disk in plan.disks:
-        disks.add_row(disk.device or ("system" if disk.system else ""), disk.disk_id, str(disk.size_gb), disk.becomes)
-    request = plan.request.model_dump_json(indent=2, exclude_none=True) if plan.request else "no request: see the refusals above"
-    return [
-        report_table(Report(subject=f"launch order {plan.order_name}", checks=plan.checks)),
-        disks,
-        "Request:",
-        request,
-        "Nothing was made.",
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from backup_to_image.forms import ActionForm
     from backup_to_image.otc import Cloud
+    from backup_to_image.told.told import Told
 
 __all__ = ["Options", "common_options"]
 
@@ -34,6 +36,8 @@ class Options:
     """The command as it was typed, without `b2i`: what to go on with is told in its own words."""
     connect: Callable[..., AbstractAsyncContextManager[Cloud]] | None = None
     """Whoever runs a command inside his own process may say how its cloud is reached; else `Cloud.connect`, over the network."""
+    order: Callable[[ActionForm, dict[str, str | None], Callable[[str], None]], Awaitable[Told]] | None = None
+    """The same of `--prefect`: who does what a form orders, with these blocks. Else the form's deployment."""
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:

@@ -15,15 +15,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
-from backup_to_image.model import Delivery, LaunchDelivery, Report
+from backup_to_image.errors import B2iError, PartlyDone, StillRunning, UsageError
+from backup_to_image.model import Delivery, Report
+from backup_to_image.told.launch import launch_grid
+from backup_to_image.told.told import Grid, Told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
+    from backup_to_image.run_results import RunError
     from backup_to_image.steps.leftovers import Leftovers
 
-__all__ = ["Output", "delivery_json", "launch_json"]
+__all__ = ["Output", "delivery_json", "delivery_lines", "grid_table", "pairs", "report_table"]
 
 _LOOK_BACK = 10.0
 """Seconds for the look at what is left: somebody has pressed Ctrl-C and waits."""
@@ -33,6 +36,10 @@ _VERDICTS = {
     "warned": "[yellow]warned[/]",
     "unknowable": "[dim]unknowable[/]",
 }
+
+
+_COLOURS = {"done": "green", "accepted": "green", "not answered": "yellow", "failed": "bold red"}
+"""Of words that stand alone in a table."""
 
 
 class Output:
@@ -76,39 +83,49 @@ class Output:
         """A validation report, one line per check."""
         self.show(report_table(report))
 
+    def told(self, told: Told) -> int:
+        """How an order ended: its tables, what it means, what went wrong and how to go on; returns the exit code."""
+        error, go_on = told.error, ""
+        content = told.content | {f"{kind}_id": ident for kind, ident in told.handle.items() if f"{kind}_id" in self.blank}
+        content |= {"outcome": told.outcome, "error": None}
+        if told.report:
+            content["report"] = told.report.model_dump(mode="json")
+        if error:
+            mended = told.exit_code == UsageError.exit_code or not self.words
+            go_on = "" if mended else self.go_on(at_once=error.retryable or told.exit_code in {4, 5}, option=told.option)
+            action = " ".join(part for part in (error.action, go_on) if part)
+            content["error"] = error.model_dump() | {"action": action}
+        keys = {*self.blank, "error", *(["report"] if error else [])}
+        self.result({key: value for key, value in content.items() if key in keys})
+        if told.report and (told.report.refusals or told.code):
+            self.report(told.report)
+        for grid in told.grids:
+            self.show(grid_table(grid))
+        if told.proof:
+            self.report(told.proof)
+        self.show(*filter(None, [told.code]), *told.notes)
+        if error and not self.as_json:
+            self._trouble(error, told, go_on)
+        return told.exit_code
+
     def failed(self, error: B2iError) -> None:
         """An error in plain words: what happened, what it means, what to do, whether waiting helps, the command to go on with."""
-        alone = isinstance(error, UsageError) or not self.words
-        go_on = "" if alone else self.go_on(at_once=error.retryable or error.exit_code in {4, 5}, option=error.option)
-        action = " ".join(part for part in (error.action, go_on) if part)
-        content: dict[str, Any] = {
-            "error": {"code": error.code, "message": error.message, "action": action, "retryable": error.retryable}
-        }
-        if "outcome" in self.blank:
-            content["outcome"] = error.outcome
-        under_way = error.cause.handle if isinstance(error, PartlyDone) else error.handle
+        told = Told.of_error(error)
         if isinstance(error, PartlyDone):
-            content |= delivery_json(error.delivery)
-            content |= {f"{kind}_id": under_way[kind] for kind in ("server", "launch") if kind in under_way}
-        else:
-            content |= {f"{kind}_id": ident for kind, ident in under_way.items() if f"{kind}_id" in self.blank}
-        if isinstance(error, Refused):
-            content["report"] = error.report.model_dump(mode="json")
-        self.result(content)
-        if self.as_json:
-            return
-        if isinstance(error, Refused):
-            self.report(error.report)
-        if isinstance(error, PartlyDone):
-            show_delivery(self, error.delivery)
-        colour = "yellow" if isinstance(error, StillRunning | PartlyDone) else "red"
+            launched = {kind: ident for kind, ident in error.cause.handle.items() if kind in {"server", "launch"}}
+            told = told.model_copy(update={"content": delivery_json(error.delivery), "handle": launched})
+            self.show(*delivery_lines(error.delivery))
+        self.told(told)
+
+    def _trouble(self, error: RunError, told: Told, go_on: str) -> None:
+        colour = "yellow" if told.exit_code in {4, 5} else "red"
         for line in error.message.splitlines():
             self.err.print(f"[{colour}]{escape(line)}[/]")
-        if under_way and not isinstance(error, StillRunning):  # whose message names it
-            self.err.print(f"Asked for: {', '.join(f'{kind} {ident}' for kind, ident in under_way.items())}")
+        if told.handle and told.exit_code != StillRunning.exit_code:  # whose message names it
+            self.err.print(f"Asked for: {', '.join(f'{kind} {ident}' for kind, ident in told.handle.items())}")
         if error.action:
             self.err.print(f"[bold]What to do:[/] {escape(error.action)}")
-        if not isinstance(error, UsageError):
+        if told.exit_code != UsageError.exit_code:
             self.err.print(f"Waiting helps: {'yes' if error.retryable else 'no'}.")
         if go_on:
             self.err.print(escape(go_on))
@@ -165,6 +182,22 @@ def report_table(report: Report) -> Table:
     return table
 
 
+def grid_table(grid: Grid) -> Table:
+    """A table of what became of an order."""
+    table = Table(
+        title=escape(grid.title) or None,
+        title_justify="left",
+        show_header=bool(grid.columns),
+        show_edge=False,
+        pad_edge=False,
+    )
+    for number, column in enumerate(grid.columns or ("", "")):
+        table.add_column(column, overflow="fold", style="bold" if not grid.columns and number == 0 else None)
+    for row in grid.rows:
+        table.add_row(*(f"[{_COLOURS[cell]}]{cell}[/]" if cell in _COLOURS else escape(cell) for cell in row))
+    return table
+
+
 def pairs(title: str, rows: Iterable[tuple[str, str | None]]) -> Table:
     """A small table of names and values; rows without a value are left out."""
     table = Table(title=title, title_justify="left", show_header=False, show_edge=False, pad_edge=False)
@@ -199,60 +232,27 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def launch_json(delivery: LaunchDelivery) -> dict[str, Any]:
-    """`launch --json`."""
-    return {
-        "outcome": delivery.outcome,
-        "launch_id": delivery.launch_id,
-        "server_id": delivery.server_id,
-        "server_ids": list(delivery.server_ids),
-        "image_id": delivery.image_id,
-        "adopted": delivery.adopted,
-        "job_id": delivery.job_id,
-        "addresses": list(delivery.addresses),
-        "probes": [probe.model_dump(mode="json") for probe in delivery.probes],
-        "probed": delivery.probed,
-    }
-
-
-def show_delivery(output: Output, delivery: Delivery) -> None:
+def delivery_lines(delivery: Delivery) -> list[object]:
     """A delivery for people: ids, times, requests, and the next useful command."""
     words = {"made": "made", "adopted": "was there already, adopted", "partly": "is there, but not all that was ordered"}
     title = f"Image {words.get(delivery.outcome, delivery.outcome)}" + (
         " (made by somebody else)" if delivery.adopted == "foreign" else ""
     )
-    output.show(
-        pairs(
-            title,
-            [
-                ("image", f"{delivery.image_name}  {delivery.image_id}"),
-                ("status", f"{delivery.status} (Normal in the console)" if delivery.status == "active" else delivery.status),
-                ("doubtful", delivery.doubtful),
-                ("backup", f"{delivery.backup_id}, of {delivery.server_name}" if delivery.server_name else delivery.backup_id),
-                ("image job", delivery.job_id),
-                ("shared with", ", ".join(delivery.shared_with)),
-            ],
-        )
-    )
+    rows = [
+        ("image", f"{delivery.image_name}  {delivery.image_id}"),
+        ("status", f"{delivery.status} (Normal in the console)" if delivery.status == "active" else delivery.status),
+        ("doubtful", delivery.doubtful),
+        ("backup", f"{delivery.backup_id}, of {delivery.server_name}" if delivery.server_name else delivery.backup_id),
+        ("image job", delivery.job_id),
+        ("shared with", ", ".join(delivery.shared_with)),
+    ]
+    lines: list[object] = [pairs(title, rows)]
     if delivery.launch:
-        show_launch(output, delivery.launch)
+        lines.append(grid_table(launch_grid(delivery.launch)))
     if delivery.steps:
         steps = ", ".join(f"{one.step} {one.seconds:.0f} s ({one.requests})" for one in delivery.steps if one.requests)
-        output.show(f"{delivery.seconds:.0f} s and {delivery.requests} requests: {steps}")
-    output.show(
+        lines.append(f"{delivery.seconds:.0f} s and {delivery.requests} requests: {steps}")
+    lines.append(
         "It is never exported or copied: to have it in another region, copy the backup, which stays as long as the image."
     )
-
-
-def show_launch(output: Output, launch: LaunchDelivery) -> None:
-    """A launch for people, with what each probe said."""
-    words = {"made": "launched", "adopted": "was there already, adopted", "partly": "is there, but did not answer every probe"}
-    rows = [
-        ("server", f"{', '.join(launch.server_names)}  {', '.join(launch.server_ids)}"),
-        ("addresses", ", ".join(launch.addresses)),
-        ("launch id", f"{launch.launch_id} (remove it with `b2i teardown {launch.launch_id}`)"),
-    ]
-    rows += [(f"probe {one.probe}", f"{'ok' if one.ok else 'NO'}: {one.answer} ({one.seconds:.0f} s)") for one in launch.probes]
-    if not launch.probed:
-        rows.append(("probes", "not probed: the order asks for none, ACTIVE is all the proof"))
-    output.show(pairs(f"Server {words.get(launch.outcome, launch.outcome)}", rows))
+    return lines

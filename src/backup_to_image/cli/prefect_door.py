@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,9 +32,10 @@ from prefect.settings import get_current_settings
 from backup_to_image.blocks import OtcProject
 from backup_to_image.clock import Clock, SystemClock
 from backup_to_image.errors import B2iError, UsageError
-from backup_to_image.form import ImageForm, ServerForm, as_text
+from backup_to_image.forms import ActionForm, ImageForm, ServerForm, as_text
 from backup_to_image.run_results import (
     NIGHT_RESULT_KEY,
+    ORDER_RESULT_KEY,
     RESULT_KEY,
     RETENTION_RESULT_KEY,
     SWEEP_RESULT_KEY,
@@ -43,6 +44,7 @@ from backup_to_image.run_results import (
     RunResult,
     SweepResult,
 )
+from backup_to_image.told.told import Told
 
 __all__ = [
     "DEPLOYMENT",
@@ -52,6 +54,7 @@ __all__ = [
     "detached",
     "ended_without_a_word",
     "follow",
+    "order_action",
     "order_night",
     "order_retention",
     "order_run",
@@ -61,6 +64,7 @@ __all__ = [
     "read_result",
     "read_retention",
     "read_sweep",
+    "read_told",
     "ui_link",
 ]
 
@@ -119,6 +123,12 @@ async def order_run(form: ImageForm, block: str, client: PrefectClient) -> FlowR
     """Order a new run of the form's deployment, the credentials block by reference. Raises UsageError where one is not there."""
     parameters = {"order": form.model_dump(mode="json"), "project": await _by_reference(block, client)}
     return await _run(OF_A_SERVER if isinstance(form, ServerForm) else DEPLOYMENT, parameters, client, missing=_SETUP)
+
+
+async def order_action(form: ActionForm, blocks: Mapping[str, str | None], client: PrefectClient) -> FlowRun:
+    """Order what a form says, with its deployment's own blocks or those named. Raises UsageError where one is not there."""
+    projects = {name: await _by_reference(block, client) for name, block in blocks.items() if block}
+    return await _run(form.deployment, {"order": form.model_dump(mode="json")} | projects, client, missing=_SETUP)
 
 
 async def order_night(policy: str, block: str | None, client: PrefectClient, *, dry_run: bool) -> FlowRun:
@@ -187,6 +197,12 @@ async def read_retention(run_id: UUID, client: PrefectClient) -> RetentionResult
     """The same of a policy's retention."""
     found = await _left(run_id, RETENTION_RESULT_KEY, client)
     return RetentionResult.model_validate_json(found) if found else None
+
+
+async def read_told(run_id: UUID, client: PrefectClient) -> Told | None:
+    """The same of what a form of one command ordered."""
+    found = await _left(run_id, ORDER_RESULT_KEY, client)
+    return Told.model_validate_json(found) if found else None
 
 
 async def _left(run_id: UUID, key: str, client: PrefectClient) -> str | None:

@@ -33,16 +33,22 @@ def command(options: Options, image: str, timeout: timedelta) -> int:
     It leaves this project's list of images. While its owner goes on sharing it, `b2i accept` takes it all the same. Exit codes:
     0 rejected; 3 it is not offered; 4 still running.
     """
-    from backup_to_image.cli.offers_view import answer_told, end_with
     from backup_to_image.cli.session import connected, perform
 
     async def work(output: Output) -> int:
-        from backup_to_image.steps.offers import find_offer, reject
+        from backup_to_image.forms import RejectForm, as_text
+        from backup_to_image.steps.offers import find_offer, look_for_answer, reject
+        from backup_to_image.told.offers import offer_known, told_answer
 
+        if options.prefect:
+            from backup_to_image.cli.submit import submit_order
+
+            return await submit_order(RejectForm(image=image, timeout=as_text(timeout)), options, output)
         async with connected(options, output) as ctx:
             offer = await find_offer(image, ctx)
-            async with answer_told(offer, ctx, output):
+            output.blank |= offer_known(offer)
+            async with output.naming_what_is_left(lambda: look_for_answer(offer.image, ctx)):
                 answered = await reject(offer, ctx, patience=timeout)
-            return end_with(answered, output)
+            return output.told(told_answer(answered))
 
     return perform(options, work, blank=dict(BLANK))

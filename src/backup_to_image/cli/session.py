@@ -89,7 +89,7 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
     if options.prefect:
         raise UsageError(
             "--prefect: no deployment does what this command does.",
-            action="Leave it out: b2i does it in its own process. create, nightly, retention and sweep have deployments.",
+            action="Leave it out: b2i does it in its own process.",
         )
     settings, credentials = configured(options, output, cloud_name=cloud_name)
     with tracing(options) as trace:

@@ -47,7 +47,6 @@ def command(options: Options, image: str, projects: tuple[str, ...], share_for: 
     running, the same command resumes; 5 some have it, the cloud refused the others; 1 it refused all.
     """
     from backup_to_image.cli.session import connected, perform
-    from backup_to_image.cli.sharing_view import end_with, members_told
 
     if share_for is not None and not projects:
         raise click.UsageError("--share-for says how long; with whom is missing.")
@@ -55,15 +54,25 @@ def command(options: Options, image: str, projects: tuple[str, ...], share_for: 
         raise click.UsageError("--share-for: a share that ends at once is none.")
 
     async def work(output: Output) -> int:
-        from backup_to_image.steps.recipients import resolve
-        from backup_to_image.steps.sharing import find_image, look_at_shares, share
+        from backup_to_image.forms import ShareForm, as_text
+        from backup_to_image.steps.sharing import find_image_to_share, look_at_shares, look_for_shares, share
+        from backup_to_image.told.shares import members_known, told_shares
 
+        if options.prefect:
+            from backup_to_image.cli.submit import submit_order
+
+            ends = as_text(share_for) if share_for else ""
+            form = ShareForm(image=image, projects=list(projects), share_for=ends, timeout=as_text(timeout))
+            return await submit_order(form, options, output)
         async with connected(options, output) as ctx:
-            found = await find_image(image, ctx, besides=resolve(projects, ctx.project_id, ctx.settings).checks)
+            found = await find_image_to_share(image, projects, ctx)
             if not projects:
-                return end_with(await look_at_shares(found, ctx), output)
-            async with members_told(found, ctx, output):
+                return output.told(told_shares(await look_at_shares(found, ctx)))
+            async with (
+                members_known(found, ctx, output.blank),
+                output.naming_what_is_left(lambda: look_for_shares(found, ctx)),
+            ):
                 shares = await share(found, projects, ctx, share_for=share_for, patience=timeout)
-            return end_with(shares, output)
+            return output.told(told_shares(shares))
 
     return perform(options, work, blank=dict(BLANK))

@@ -1,6 +1,4 @@
-"""`b2i --prefect create`, `nightly`, `sweep`, `retention`: the same order, done by a deployment at PREFECT_API_URL.
-
-It is followed from here.
+"""`b2i --prefect`: the same order, done by a deployment at PREFECT_API_URL and followed from here.
 
 It prints the same JSON and gives the same exit code as the local door. Nothing is decided here: the worker's files say whom an
 image may be shared with and what a launch order's name means.
@@ -16,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from backup_to_image.clock import Clock
 from backup_to_image.errors import UsageError
-from backup_to_image.form import ImageForm, OrderForm, ServerForm
+from backup_to_image.forms import ActionForm, ImageForm, OrderForm, ServerForm
 from backup_to_image.run_results import NightResult, RetentionResult, RunError, RunResult, SweepResult
 
 if TYPE_CHECKING:
     from backup_to_image.cli.options import Options
     from backup_to_image.cli.output import Output
     from backup_to_image.model import ImageOrder
+    from backup_to_image.told.told import Told
 
 __all__ = [
     "own_block",
@@ -31,6 +30,7 @@ __all__ = [
     "submit",
     "submit_create",
     "submit_night",
+    "submit_order",
     "submit_retention",
     "submit_sweep",
 ]
@@ -49,6 +49,26 @@ async def submit(form: ImageForm, *, block: str, tell: Callable[[str], None], cl
         run = await door.order_run(form, block, client)
         ended = await door.follow(run, client, tell, clock)
         return await door.read_result(run.id, client) or RunResult.of(door.ended_without_a_word(ended))
+
+
+async def submit_order(form: ActionForm, options: Options, output: Output, **blocks: str | None) -> int:
+    """What a command does with --prefect: order it, follow it, tell what came of it; returns the exit code.
+
+    `blocks` are those of other parameters than `project`.
+    """
+    projects = {"project": own_block(options, output), **blocks}
+    return output.told(await (options.order or _through_deployment)(form, projects, output.say))
+
+
+async def _through_deployment(form: ActionForm, blocks: dict[str, str | None], tell: Callable[[str], None]) -> Told:
+    _need_prefect()
+    from backup_to_image.cli import prefect_door as door
+    from backup_to_image.told.told import Told
+
+    async with door.prefect_server() as client:
+        run = await door.order_action(form, blocks, client)
+        ended = await door.follow(run, client, tell)
+        return await door.read_told(run.id, client) or Told.of_error(door.ended_without_a_word(ended))
 
 
 async def submit_night(policy: str, *, block: str | None, dry_run: bool, tell: Callable[[str], None]) -> NightResult:
@@ -150,12 +170,12 @@ def _as_json(result: RunResult, keys: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(result: RunResult, output: Output) -> None:
-    from backup_to_image.cli.output import show_delivery
+    from backup_to_image.cli.output import delivery_lines
 
     if result.report and not result.delivery:
         output.report(result.report)
     if result.delivery:
-        show_delivery(output, result.delivery)
+        output.show(*delivery_lines(result.delivery))
     elif result.outcome is None:
         output.show("Nothing speaks against it. Nothing was made.")
     show_error(result.error, output)

@@ -28,13 +28,18 @@ def command(options: Options, launch_id: str, yes_i_mean: str | None) -> int:
 
     Only what carries the launch's mark in this project is touched. Safe to repeat: what is gone counts as done.
     """
-    from backup_to_image.cli.output import Output, pairs
+    from backup_to_image.cli.output import Output
     from backup_to_image.cli.session import connected, perform
 
     async def work(output: Output) -> int:
-        from backup_to_image.errors import UsageError
-        from backup_to_image.steps.teardown import find_launch, tear_down
+        from backup_to_image.forms import TeardownForm
+        from backup_to_image.steps.teardown import confirm, find_launch, tear_down
+        from backup_to_image.told.teardown import told_teardown
 
+        if options.prefect:
+            from backup_to_image.cli.submit import submit_order
+
+            return await submit_order(TeardownForm(launch_id=launch_id, name=yes_i_mean or ""), options, output)
         async with connected(options, output) as ctx:
             found = await find_launch(launch_id, ctx)
             if found.servers and not found.drill:
@@ -43,27 +48,8 @@ def command(options: Options, launch_id: str, yes_i_mean: str | None) -> int:
                     said = click.prompt(
                         f"This deletes {', '.join(one.name for one in found.servers)} and its disks. Its name", err=True
                     )
-                if said != found.name:
-                    wrong = f"{said!r} is not its name" if said else "this is no drill server, so its name is asked for"
-                    raise UsageError(
-                        f"Nothing was deleted: {wrong}.", action=f"Add --yes-i-mean with the server's name ({found.name})."
-                    )
-            done = await tear_down(found, ctx)
-            outcome = "partly" if done.left_behind else "made" if done.servers else "adopted"
-            output.result({"outcome": outcome, **done.model_dump(mode="json")})
-            if not (done.servers or done.disks or done.public_ips):
-                output.show(f"Nothing carries the mark of launch {launch_id}: nothing to do.")
-                return 0
-            rows = [
-                ("servers", ", ".join(done.servers)),
-                ("disks", ", ".join(done.disks)),
-                ("addresses", ", ".join(done.public_ips)),
-                ("left behind", ", ".join(done.left_behind)),
-            ]
-            output.show(
-                pairs(f"Launch {launch_id} is gone" if not done.left_behind else f"Launch {launch_id}: something is left", rows)
-            )
-            return 5 if done.left_behind else 0
+                confirm(found, said, how="--yes-i-mean with")
+            return output.told(told_teardown(await tear_down(found, ctx)))
 
     blank: dict[str, Any] = {
         "outcome": None,

@@ -35,20 +35,24 @@ def command(options: Options, image: str, projects: tuple[str, ...], timeout: ti
     reinstalled. Sharing it again is a new offer, which they accept anew. Exit codes: as for `share`.
     """
     from backup_to_image.cli.session import connected, perform
-    from backup_to_image.cli.sharing_view import end_with, members_told
 
     async def work(output: Output) -> int:
-        from backup_to_image.steps.recipients import resolve_members
-        from backup_to_image.steps.sharing import find_image, unshare
+        from backup_to_image.forms import UnshareForm, as_text
+        from backup_to_image.steps.sharing import find_image_to_unshare, look_for_shares, unshare
+        from backup_to_image.told.shares import members_known, told_unshared
 
+        if options.prefect:
+            from backup_to_image.cli.submit import submit_order
+
+            form = UnshareForm(image=image, projects=list(projects), timeout=as_text(timeout))
+            return await submit_order(form, options, output)
         async with connected(options, output) as ctx:
-            found = await find_image(image, ctx, besides=resolve_members(projects, ctx.settings).checks)
-            async with members_told(found, ctx, output):
+            found = await find_image_to_unshare(image, projects, ctx)
+            async with (
+                members_known(found, ctx, output.blank),
+                output.naming_what_is_left(lambda: look_for_shares(found, ctx)),
+            ):
                 shares = await unshare(found, projects, ctx, patience=timeout)
-            code = end_with(shares, output)
-            output.show(
-                "It is gone for those who had it. Servers that they have made of it live on; their OS cannot be reinstalled."
-            )
-            return code
+            return output.told(told_unshared(shares))
 
     return perform(options, work, blank=dict(BLANK))

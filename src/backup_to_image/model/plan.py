@@ -32,5 +32,9 @@ class LaunchPlan(Value):
     checks: tuple[Check, ...]
 
     @property
+    def refusals(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.verdict == "refused")
+
+    @property
     def ok(self) -> bool:
-        return self.request is not None and not any(check.verdict == "refused" for check in self.checks)
+        return self.request is not None and not self.refusals

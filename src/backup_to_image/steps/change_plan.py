@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Iterator
 from typing import TypeVar
 
-from backup_to_image.errors import ApiError, CloudError, NotFound
+from backup_to_image.errors import ApiError, CloudError, NotFound, UsageError
 from backup_to_image.model import Backup, ChangePlan, ChangeRequest, Check, Disk, Image, PlannedDisk, Server, Verdict
 from backup_to_image.steps.changed import being_changed, find_change, system_disk
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.facts import SourceFacts, recall
 from backup_to_image.steps.findings import is_id
 
-__all__ = ["plan_change", "power_check"]
+__all__ = ["confirm", "find_server", "plan_change", "power_check"]
 
 T = TypeVar("T")
 
@@ -105,6 +105,11 @@ class _Planner:
 def _check(rule: str, verdict: Verdict, why: str, action: str = "", **more: object) -> Check:
     told = {"rule": f"change-os: {rule}", "verdict": verdict, "why": why, "action": action, "page": _API}
     return Check.model_validate(told | more)
+
+
+async def find_server(reference: str, ctx: Context) -> Server | None:
+    """The server of that id, or of a name that only one has; None where there is none. Raises CloudError."""
+    return await _server(reference, ctx, _Planner())
 
 
 async def _server(reference: str, ctx: Context, planner: _Planner) -> Server | None:
@@ -214,6 +219,14 @@ async def _access(image: Image, ctx: Context, planner: _Planner) -> str | None:
 
 async def _nothing() -> None:
     return None
+
+
+def confirm(plan: ChangePlan, said: str | None, *, how: str) -> None:
+    """A system disk goes only if its server's name was said. Raises UsageError that says how, `how` it is said here."""
+    name = plan.server.name if plan.server else ""
+    if said != name:
+        wrong = f"{said!r} is not its name" if said else "the server's name is asked for"
+        raise UsageError(f"Nothing was changed: {wrong}.", action=f"Add {how} the server's name ({name}).")
 
 
 def power_check(server: Server, *, stop: bool) -> Check:

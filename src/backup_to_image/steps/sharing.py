@@ -23,7 +23,17 @@ from backup_to_image.steps.share import offer_image, take_back, who_has
 from backup_to_image.steps.share_checks import ImageFacts, ownership_check, share_checks
 from backup_to_image.waiting import quiet
 
-__all__ = ["Membership", "Shares", "find_image", "look_at_shares", "look_for_shares", "share", "unshare"]
+__all__ = [
+    "Membership",
+    "Shares",
+    "find_image",
+    "find_image_to_share",
+    "find_image_to_unshare",
+    "look_at_shares",
+    "look_for_shares",
+    "share",
+    "unshare",
+]
 
 _IMAGE_PAGE = "IMS api-ref/source/ims_apis/image/querying_images.rst"
 _LONGEST_NAME = 128
@@ -72,6 +82,16 @@ async def find_image(reference: str, ctx: Context, *, besides: tuple[Check, ...]
     if isinstance(found, Check):
         raise Refused(Report(subject=f"image {reference}", checks=(found, *besides)))
     return found
+
+
+async def find_image_to_share(reference: str, named: tuple[str, ...], ctx: Context) -> Image:
+    """The same for whoever names projects too: all that is wrong with both is told at once."""
+    return await find_image(reference, ctx, besides=recipients.resolve(named, ctx.project_id, ctx.settings).checks)
+
+
+async def find_image_to_unshare(reference: str, named: tuple[str, ...], ctx: Context) -> Image:
+    """The same where it is taken back."""
+    return await find_image(reference, ctx, besides=recipients.resolve_members(named, ctx.settings).checks)
 
 
 async def _find_image(reference: str, ctx: Context) -> Image | Check:

@@ -15,7 +15,7 @@ from backup_to_image.steps.once import job_failed, server_job
 from backup_to_image.steps.orders import OrderedTeardown, ordered
 from backup_to_image.waiting import passes, quiet
 
-__all__ = ["DRILL_FACT", "Found", "find_launch", "tear_down"]
+__all__ = ["DRILL_FACT", "Found", "confirm", "find_launch", "tear_down"]
 
 DRILL_FACT = "drill"
 """Whether the servers carried the mark of a drill when their disks and addresses were written down."""
@@ -52,6 +52,14 @@ async def find_launch(launch_id: str, ctx: Context) -> Found:
     servers = tuple(server for server in seen if launch_id in {server.tags.get(DRILL_TAG), server.tags.get(LAUNCH_TAG)})
     drill = any(server.tags.get(DRILL_TAG) == launch_id for server in servers)
     return Found(launch_id=launch_id, servers=servers, drill=drill, noted=noted)
+
+
+def confirm(found: Found, said: str | None, *, how: str) -> None:
+    """A server that is no drill's goes only if its name was said. Raises UsageError that says how, `how` it is said here."""
+    if not found.servers or found.drill or said == found.name:
+        return
+    wrong = f"{said!r} is not its name" if said else "this is no drill server, so its name is asked for"
+    raise UsageError(f"Nothing was deleted: {wrong}.", action=f"Add {how} the server's name ({found.name}).")
 
 
 async def tear_down(found: Found, ctx: Context, *, patience: timedelta = timedelta(minutes=20)) -> Teardown:

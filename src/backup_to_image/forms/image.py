@@ -1,46 +1,21 @@
-"""What people fill in at Prefect's door: an order as a form, and files of the worker by their names.
-
-The form is flat and has no unions, since the UI cannot fill those in; each rule stands in its description too, because the
-UI shows descriptions and hides patterns and limits.
-"""
+"""Orders of an image, from a backup or of a server, and what is to happen with it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from backup_to_image.errors import UsageError
-from backup_to_image.model import Duration, ImageOrder, LaunchOrder
+from backup_to_image.forms.fields import LENGTH, Tag, as_text, field, length
+from backup_to_image.forms.files import launch_order
+from backup_to_image.model import ImageOrder
 from backup_to_image.settings import Settings
 from backup_to_image.steps.of_server import WhichBackup
-from backup_to_image.steps.policy_file import PolicyFile, read_policy
-from backup_to_image.yamlfile import load_file
 
-__all__ = [
-    "ImageForm",
-    "OrderForm",
-    "ServerForm",
-    "as_text",
-    "files_in",
-    "launch_order",
-    "length",
-    "policies_of",
-    "policy_named",
-]
-
-_SUFFIXES = (".yaml", ".yml")
-_LENGTH: TypeAdapter[timedelta] = TypeAdapter(Duration)
-
-Tag = Annotated[str, Field(pattern=r"^[^=\s]+=[^=\s]*$")]
-
-
-def _field(position: int, title: str, description: str, default: Any = ..., **rules: Any) -> Any:
-    return Field(default, title=title, description=description, json_schema_extra={"position": position}, **rules)
+__all__ = ["ImageForm", "OrderForm", "ServerForm"]
 
 
 class ImageForm(BaseModel, ABC):
@@ -48,36 +23,36 @@ class ImageForm(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_name: str = _field(
+    image_name: str = field(
         2,
         "Image name",
         "At most 128 characters. Empty: server, date and the backup's first eight digits, so that it is unique.",
         "",
         max_length=200,
     )
-    description: str = _field(3, "Image description", "At most 1024 characters, no < or >.", "", max_length=1024)
-    tags: list[Tag] = _field(4, "Image tags", "Each as key=value, five at most. Example: team=shop.", [], max_length=5)
-    share_with: list[str] = _field(
+    description: str = field(3, "Image description", "At most 1024 characters, no < or >.", "", max_length=1024)
+    tags: list[Tag] = field(4, "Image tags", "Each as key=value, five at most. Example: team=shop.", [], max_length=5)
+    share_with: list[str] = field(
         5, "Share with", "Aliases of projects from b2i.yaml on the worker, ten at most. Empty: the image is not shared.", []
     )
-    share_for: str = _field(
+    share_for: str = field(
         6,
         "Share for",
         "How long those projects are to have it, such as 30d or 12h; the sweep ends it afterwards. Empty: without an end.",
         "",
-        pattern=r"^(\d+(\.\d+)?[smhd])?$",
+        pattern=LENGTH,
     )
-    launch: str = _field(
+    launch: str = field(
         7,
         "Launch order",
         "File name of a launch order in the worker's directory (`directories.launch` of b2i.yaml), such as shop-db-01.yaml. "
         "Empty: no server is launched.",
         "",
     )
-    timeout_minutes: int = _field(
+    timeout_minutes: int = field(
         8, "Wait for the image (minutes)", "5 to 1440. Past that the cloud goes on; the same order resumes.", 120, ge=5, le=1440
     )
-    wait_backup_minutes: int = _field(
+    wait_backup_minutes: int = field(
         9,
         "Wait for the backup (minutes)",
         "0 to 1440. How long to wait for a backup that is still being made; 0 refuses it (one that is made now: waits an hour).",
@@ -85,8 +60,8 @@ class ImageForm(BaseModel, ABC):
         ge=0,
         le=1440,
     )
-    after_failure: bool = _field(10, "Next attempt", "Make the next image although the last attempt ended badly.", False)
-    dry_run: bool = _field(11, "Only check", "Look at every rule and report; nothing is made.", False)
+    after_failure: bool = field(10, "Next attempt", "Make the next image although the last attempt ended badly.", False)
+    dry_run: bool = field(11, "Only check", "Look at every rule and report; nothing is made.", False)
 
     @property
     @abstractmethod
@@ -137,7 +112,7 @@ class ImageForm(BaseModel, ABC):
 class OrderForm(ImageForm):
     """An image from one CBR backup, and what is to happen with it. The same order again adopts what is there."""
 
-    backup_id: str = _field(
+    backup_id: str = field(
         0,
         "Backup",
         "Id of the CBR backup of a server (or its name, if only one backup has it). `b2i backups --usable` lists them.",
@@ -161,8 +136,8 @@ class OrderForm(ImageForm):
 class ServerForm(ImageForm):
     """An image of one server, from its newest backup or from one that is made now, and what is to happen with it."""
 
-    server: str = _field(0, "Server", "Id of the server (or its name, if only one server has it).", min_length=1)
-    backup: WhichBackup = _field(
+    server: str = field(0, "Server", "Id of the server (or its name, if only one server has it).", min_length=1)
+    backup: WhichBackup = field(
         1,
         "Backup",
         "newest: its newest backup that can become an image. now: it is backed up first, in the vault that protects it. A run "
@@ -207,66 +182,6 @@ def _said(order: ImageOrder, *, launch: str, after_failure: bool, dry_run: bool)
         "after_failure": after_failure,
         "dry_run": dry_run,
     }
-
-
-def length(text: str, what: str) -> timedelta:
-    """A length of time as people write it, such as 24h. Raises UsageError that names what it is of."""
-    try:
-        return _LENGTH.validate_python(text.strip())
-    except ValidationError as error:
-        raise UsageError(f"{what}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
-
-
-def as_text(wanted: timedelta) -> str:
-    """The same the other way."""
-    return str(_LENGTH.dump_python(wanted, mode="json"))
-
-
-def launch_order(name: str, settings: Settings) -> LaunchOrder:
-    """The launch order of that file name in the worker's directory, never from anywhere else. Raises UsageError."""
-    return load_file(_file_of(name, "launch order", "launch", settings), LaunchOrder, "launch order")
-
-
-def policy_named(name: str, settings: Settings) -> PolicyFile:
-    """The policy of that file name in the worker's directory, never from anywhere else. Raises UsageError."""
-    return read_policy(_file_of(name, "policy", "policies", settings))
-
-
-def policies_of(settings: Settings, *, tell: Callable[[str], None]) -> list[PolicyFile]:
-    """Every policy in the worker's directory; one that cannot be read is told and left out."""
-    folder = settings.directory("policies")
-    found: list[PolicyFile] = []
-    for path in files_in(folder) if folder else ():
-        try:
-            found.append(read_policy(path))
-        except UsageError as error:
-            tell(f"warning: {'; '.join(error.problems)}")
-    return found
-
-
-def _file_of(name: str, what: str, key: Literal["launch", "policies"], settings: Settings) -> Path:
-    """A file that a parameter names, in the worker's directory for such files."""
-    folder, name = settings.directory(key), name.strip()
-    if folder is None:
-        raise UsageError(
-            f"{what.capitalize()} {name!r}: the worker has no directory for such files.",
-            action=f"Add this to {settings.file or 'b2i.yaml'} on the worker: `directories: {{{key}: PATH}}`.",
-        )
-    there = [path.name for path in files_in(folder)]
-    wanted = [name] if name.endswith(_SUFFIXES) else [name + suffix for suffix in _SUFFIXES]
-    path = next((folder / one for one in wanted if one in there), None)
-    # Only the directory's own entries are looked up, so `..` and `/` lead nowhere; a link may not lead out either.
-    if path is None or not path.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(
-            f"{what.capitalize()} {name!r} is none of the worker's: {', '.join(there) or 'there are none'}.",
-            action="Write the file's name as it is listed there.",
-        )
-    return path
-
-
-def files_in(folder: Path) -> list[Path]:
-    """What people wrote into a directory of the worker, by name."""
-    return sorted(path for path in folder.glob("*") if path.suffix in _SUFFIXES)
 
 
 def _minutes(length: timedelta) -> int:

@@ -1,0 +1,47 @@
+"""A server is launched from a full-ECS image and asked whether it lives.
+
+The same is `b2i launch`, without Prefect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+
+from backup_to_image.blocks import OtcProject
+from backup_to_image.errors import B2iError
+from backup_to_image.forms import LaunchForm
+from backup_to_image.told.launch import told_launch, told_plan
+from tasks.cancelled import report_cancelled_order
+from tasks.ending import ended, ended_badly
+from tasks.policy import check_starts
+from tasks.servers import find_launchable, launch_server, plan_launch
+
+__all__ = ["launch"]
+
+
+@flow(name="launch", flow_run_name="launch {order.launch}", persist_result=False, on_cancellation=[report_cancelled_order])
+async def launch(order: LaunchForm, project: OtcProject) -> State[Any]:
+    """Launch the server that a launch order describes from a full-ECS image, unless it is there already, and ask its probes.
+
+    Run it again at any time: the same order, image and project is the same server. Everything that speaks against it is told at
+    once, before anything is launched.
+
+    Args:
+        order: Which image, and which launch order of the worker's directory.
+        project: The project in which the server is launched; a saved block with its credentials.
+    """
+    try:
+        check_starts()
+        order.check()
+        async with project.connect(tell=get_run_logger().info) as ctx:
+            wanted = order.order(ctx.settings)
+            image = await find_launchable(order.image.strip(), ctx)
+            if order.dry_run:
+                return await ended(told_plan(await plan_launch(image, wanted, ctx), image.id), order)
+            launched = await launch_server(image, wanted, ctx, another=order.another, patience=order.patience)
+            return await ended(told_launch(launched), order)
+    except B2iError as error:
+        return await ended_badly(error, order, {"image_id": order.image})

@@ -1,0 +1,32 @@
+"""What people fill in at Prefect's door: orders as forms, and files of the worker by their names.
+
+A form is flat and has no unions, since the UI cannot fill those in; each rule stands in its description too, because the UI shows
+descriptions and hides patterns and limits.
+"""
+
+from backup_to_image.forms.action import ActionForm
+from backup_to_image.forms.fields import as_text, length
+from backup_to_image.forms.files import files_in, launch_order, policies_of, policy_named
+from backup_to_image.forms.image import ImageForm, OrderForm, ServerForm
+from backup_to_image.forms.servers import ChangeForm, LaunchForm, TeardownForm
+from backup_to_image.forms.sharing import AcceptForm, RejectForm, ShareForm, UnshareForm
+
+__all__ = [
+    "AcceptForm",
+    "ActionForm",
+    "ChangeForm",
+    "ImageForm",
+    "LaunchForm",
+    "OrderForm",
+    "RejectForm",
+    "ServerForm",
+    "ShareForm",
+    "TeardownForm",
+    "UnshareForm",
+    "as_text",
+    "files_in",
+    "launch_order",
+    "length",
+    "policies_of",
+    "policy_named",
+]

@@ -1,0 +1,78 @@
+"""Words for the end of an order of one command: a page in Markdown, one paragraph for the state, lines for the log."""
+
+from __future__ import annotations
+
+from backup_to_image.forms import ActionForm
+from backup_to_image.model import Report
+from backup_to_image.told.told import Grid, Told
+from tasks import pages
+
+__all__ = ["go_on", "lines", "page", "paragraph"]
+
+_MOST_ROWS = 200
+_USAGE = 2
+
+
+def go_on(told: Told, order: ActionForm) -> str:
+    """How to go on after such an end: in the run's menu, and from a terminal; nothing where all is well, or the form is wrong."""
+    if told.error is None or told.exit_code == _USAGE:
+        return ""
+    command = " ".join(filter(None, (order.command, told.option)))
+    now = told.error.retryable or told.exit_code in {4, 5}
+    if told.exit_code == 3:
+        return f"When that is mended: Retry in this run's menu, Copy to new run for another form, or `{command}`."
+    return f"{'Go on with' if now else 'When that is mended:'} Retry in this run's menu, or `{command}`."
+
+
+def paragraph(told: Told, on: str) -> str:
+    """One paragraph: the UI shows a state's message without line breaks."""
+    parts = [told.sentence]
+    if told.exit_code == 3 and told.report:
+        parts += [f"{check.rule}: {check}" for check in told.report.refusals]
+    if told.error:
+        parts += [told.error.message, told.error.action]
+    return " ".join(" ".join([*parts, on]).split())
+
+
+def lines(told: Told, on: str) -> list[str]:
+    """The same for the log, a line each."""
+    found = [told.sentence, *told.notes]
+    if told.error:
+        found += [told.error.message, f"What to do: {told.error.action}" if told.error.action else ""]
+    if told.exit_code == 3 and told.report:
+        found += [f"refused, {check.rule}: {check}" for check in told.report.refusals]
+    return [line for line in [*found, on] if line]
+
+
+def page(told: Told, on: str) -> str:
+    """What came of the order, on a page."""
+    parts = [f"# {told.title}"]
+    if told.error:
+        parts.append(told.error.message.replace("\n", "  \n"))
+        if told.error.action:
+            parts.append(f"**What to do:** {told.error.action}")
+        parts.append(f"Waiting helps: {'yes' if told.error.retryable else 'no'}. Code: `{told.error.code}`")
+    if on:
+        parts.append(f"**{on}**")
+    if told.handle and told.exit_code != 0:
+        parts.append("In the cloud:\n\n" + "\n".join(f"* {kind} `{ident}`" for kind, ident in told.handle.items()))
+    parts += [_grid(grid) for grid in told.grids if grid.rows]
+    if told.code:
+        parts.append(f"```\n{told.code}\n```")
+    parts += told.notes
+    parts += [_checks(report) for report in (told.proof, told.report) if report]
+    return "\n\n".join(parts)
+
+
+def _grid(grid: Grid) -> str:
+    width = len(grid.columns or grid.rows[0])
+    head = f"| {' | '.join(grid.columns or ('',) * width)} |"
+    rows = [f"| {' | '.join(pages.cell(cell) for cell in row)} |" for row in grid.rows[:_MOST_ROWS]]
+    table = "\n".join([head, "|" + "---|" * width, *rows])
+    title = f"## {pages.cell(grid.title)}\n\n" if grid.title else ""
+    more = f"\n\nAnd {len(grid.rows) - _MOST_ROWS} more." if len(grid.rows) > _MOST_ROWS else ""
+    return f"{title}{table}{more}"
+
+
+def _checks(report: Report) -> str:
+    return "#" + pages.checks_page(report)
