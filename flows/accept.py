@@ -16,8 +16,7 @@ from backup_to_image.forms import AcceptForm
 from backup_to_image.told.offers import offer_known, told_answer, told_offers
 from backup_to_image.told.told import Fields
 from tasks.cancelled import report_cancelled_order
-from tasks.ending import ended, ended_badly
-from tasks.policy import check_starts
+from tasks.ending import begin, ended, ended_badly
 from tasks.sharing import accept_offer, find_offer, list_offers
 
 __all__ = ["accept"]
@@ -36,8 +35,8 @@ async def accept(order: AcceptForm, project: OtcProject) -> State[Any]:
     """
     known: Fields = {}
     try:
-        check_starts()
-        order.check()
+        if before := await begin(order):
+            return before
         async with project.connect(tell=get_run_logger().info) as ctx:
             if not order.image.strip():
                 return await ended(told_offers(await list_offers(ctx), ctx.settings), order)

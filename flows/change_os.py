@@ -16,8 +16,7 @@ from backup_to_image.forms import ChangeForm
 from backup_to_image.told.change import change_known, told_change, told_change_plan
 from backup_to_image.told.told import Fields
 from tasks.cancelled import report_cancelled_order
-from tasks.ending import ended, ended_badly
-from tasks.policy import check_starts
+from tasks.ending import begin, ended, ended_badly
 from tasks.servers import change_os as replace_system_disk
 from tasks.servers import plan_change
 
@@ -39,8 +38,8 @@ async def change_os(order: ChangeForm, project: OtcProject) -> State[Any]:
     """
     known: Fields = {}
     try:
-        check_starts()
-        order.check()
+        if before := await begin(order):
+            return before
         async with project.connect(tell=get_run_logger().info) as ctx:
             plan = await plan_change(order, ctx)
             known |= change_known(plan)

@@ -15,8 +15,7 @@ from backup_to_image.errors import B2iError
 from backup_to_image.forms import LaunchForm
 from backup_to_image.told.launch import told_launch, told_plan
 from tasks.cancelled import report_cancelled_order
-from tasks.ending import ended, ended_badly
-from tasks.policy import check_starts
+from tasks.ending import begin, ended, ended_badly
 from tasks.servers import find_launchable, launch_server, plan_launch
 
 __all__ = ["launch"]
@@ -34,8 +33,8 @@ async def launch(order: LaunchForm, project: OtcProject) -> State[Any]:
         project: The project in which the server is launched; a saved block with its credentials.
     """
     try:
-        check_starts()
-        order.check()
+        if before := await begin(order):
+            return before
         async with project.connect(tell=get_run_logger().info) as ctx:
             wanted = order.order(ctx.settings)
             image = await find_launchable(order.image.strip(), ctx)

@@ -16,8 +16,7 @@ from backup_to_image.forms import RejectForm
 from backup_to_image.told.offers import offer_known, told_answer
 from backup_to_image.told.told import Fields
 from tasks.cancelled import report_cancelled_order
-from tasks.ending import ended, ended_badly
-from tasks.policy import check_starts
+from tasks.ending import begin, ended, ended_badly
 from tasks.sharing import find_offer, reject_offer
 
 __all__ = ["reject"]
@@ -35,8 +34,8 @@ async def reject(order: RejectForm, project: OtcProject) -> State[Any]:
     """
     known: Fields = {}
     try:
-        check_starts()
-        order.check()
+        if before := await begin(order):
+            return before
         async with project.connect(tell=get_run_logger().info) as ctx:
             offer = await find_offer(order.image.strip(), ctx)
             known |= offer_known(offer)

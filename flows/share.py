@@ -16,8 +16,7 @@ from backup_to_image.forms import ShareForm
 from backup_to_image.told.shares import members_known, told_shares
 from backup_to_image.told.told import Fields
 from tasks.cancelled import report_cancelled_order
-from tasks.ending import ended, ended_badly
-from tasks.policy import check_starts
+from tasks.ending import begin, ended, ended_badly
 from tasks.sharing import find_image_to_share, list_members, share_with
 
 __all__ = ["share"]
@@ -36,8 +35,8 @@ async def share(order: ShareForm, project: OtcProject) -> State[Any]:
     """
     known: Fields = {}
     try:
-        check_starts()
-        order.check()
+        if before := await begin(order):
+            return before
         async with project.connect(tell=get_run_logger().info) as ctx:
             image = await find_image_to_share(order, ctx)
             if not order.projects:

@@ -15,8 +15,7 @@ from backup_to_image.errors import B2iError
 from backup_to_image.forms import TeardownForm
 from backup_to_image.told.teardown import told_teardown
 from tasks.cancelled import report_cancelled_order
-from tasks.ending import ended, ended_badly
-from tasks.policy import check_starts
+from tasks.ending import begin, ended, ended_badly
 from tasks.servers import tear_down
 
 __all__ = ["teardown"]
@@ -33,8 +32,8 @@ async def teardown(order: TeardownForm, project: OtcProject) -> State[Any]:
         project: The project in which it was launched; a saved block with its credentials.
     """
     try:
-        check_starts()
-        order.check()
+        if before := await begin(order):
+            return before
         async with project.connect(tell=get_run_logger().info) as ctx:
             return await ended(told_teardown(await tear_down(order, ctx)), order)
     except B2iError as error:

@@ -27,12 +27,12 @@ async def leave(run_id: UUID, *left: Left, task_run_id: UUID | None = None) -> N
             await client.create_artifact(artifact)
 
 
-async def left_by(run_id: UUID, key: str) -> str | None:
-    """The first that a run has left under a key, however often it was started since."""
+async def left_by(run_id: UUID, key: str, *, newest: bool = False) -> str | None:
+    """The first that a run has left under a key, however often it was started since; or the last."""
     of_it = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[key]))
     async with get_client() as client:
         found = await client.read_artifacts(artifact_filter=of_it, sort=ArtifactSort.CREATED_DESC, limit=200)
-    return str(found[-1].data) if found else None
+    return str(found[0 if newest else -1].data) if found else None
 
 
 def this_run() -> UUID | None:

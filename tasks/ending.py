@@ -16,14 +16,32 @@ from backup_to_image.forms import ActionForm
 from backup_to_image.run_results import ORDER_RESULT_KEY
 from backup_to_image.told.told import Fields, Told
 from tasks import pages, told_pages
-from tasks.artifacts import leave
+from tasks.artifacts import leave, left_by, this_run
 from tasks.events import order_refused
-from tasks.policy import NO_RETRY
+from tasks.policy import NO_RETRY, check_starts
 
-__all__ = ["ended", "ended_badly", "leave_told", "publish_told"]
+__all__ = ["begin", "ended", "ended_badly", "leave_told", "publish_told"]
 
 _OUTCOMES = {"made", "adopted", "refused", "still-running", "failed", "partly", "checked", "cancelled"}
 _NAMES = {3: "Refused", 4: "StillRunning", 5: "PartlyDone"}
+
+
+async def begin(order: ActionForm) -> State[Any] | None:
+    """Look at the form before anything is asked of the cloud. Raises B2iError for mistakes in it, and for too many starts.
+
+    Where this run has ended well before, that end once more: whoever retries a completed run has nothing done again, neither a
+    share that was ended since nor a server that was taken down.
+    """
+    check_starts()
+    order.check()
+    run = this_run()
+    before = await left_by(run, ORDER_RESULT_KEY, newest=True) if run else None
+    told = Told.model_validate_json(before) if before else None
+    if told is None or told.exit_code != 0 or told.outcome is None:
+        return None
+    words = f"{told.sentence} This run had ended before, so nothing was done again: Copy to new run orders it anew."
+    get_run_logger().info(words)
+    return Completed(message=words, data=told)
 
 
 async def ended(told: Told, order: ActionForm) -> State[Any]:

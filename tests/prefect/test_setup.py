@@ -21,7 +21,7 @@ from backup_to_image.cli.prefect_door import OF_A_SERVER, SWEEP
 from backup_to_image.cli.submit import submit
 from backup_to_image.errors import UsageError
 from backup_to_image.forms import OrderForm
-from deployments.setup import Item, main, set_up
+from deployments.setup import ROOT, Item, main, set_up
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -49,7 +49,8 @@ def changes(items: list[Item]) -> dict[str, str]:
 async def test_setup_makes_everything_and_a_second_time_changes_nothing(server: str, credentials: dict[str, Any]) -> None:
     first = await set_up()
     kinds = [item.kind for item in first]
-    deployments = ["deployment", "deployment", "deployment", "schedule", "deployment", "schedule"]
+    declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    deployments = [kind for one in declared for kind in ("deployment", *("schedule" for _ in one["schedules"]))]
     assert kinds == ["block type", "work pool", "block", *deployments, "automation", "automation"]
     assert set(changes(await set_up()).values()) == {"unchanged"}
     assert set(changes(await set_up(check=True)).values()) == {"unchanged"}
@@ -117,9 +118,11 @@ async def test_what_differs_is_named_and_brought_back_but_a_switch_stays(server:
 
 
 async def test_the_automations_watch_our_deployments_only_and_say_so_in_words(server: str, credentials: dict[str, Any]) -> None:
-    await set_up()
+    first = await set_up()
     async with get_client() as client:
-        deployments = [await client.read_deployment_by_name(name) for name in (DEPLOYMENT, OF_A_SERVER, RECONCILER, SWEEP)]
+        names = [item.name for item in first if item.kind == "deployment"]
+        deployments = [await client.read_deployment_by_name(name) for name in names]
+        assert {DEPLOYMENT, OF_A_SERVER, RECONCILER, SWEEP} < set(names)
         ours = [one for one in await client.read_automations() if one.name.startswith("b2i: ")]
     assert len(ours) == 2
     for automation in ours:

@@ -65,7 +65,7 @@ class UnshareForm(ActionForm):
 
     image: str = _image()
     projects: list[str] = field(
-        1, "Projects", "Aliases of b2i.yaml or ids of those that are to lose it. It is gone for them at once.", min_length=1
+        1, "Projects", "Aliases of b2i.yaml or ids of those that are to lose it. It is gone for them at once."
     )
     timeout: str = patience(2, "10m", f"How long to wait for the list of members. {_GOES_ON}")
 
