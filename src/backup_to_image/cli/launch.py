@@ -22,6 +22,8 @@ BLANK: dict[str, Any] = {
     "addresses": [],
     "probes": [],
     "probed": None,
+    "verified": None,
+    "verified_why": None,
     "plan": None,
     "error": None,
 }

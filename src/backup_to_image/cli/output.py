@@ -192,6 +192,7 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
         "server_id": launch.server_id if launch else None,
         "launch_id": launch.launch_id if launch else None,
         "probes": [probe.model_dump(mode="json") for probe in launch.probes] if launch else [],
+        "verified": launch.verified if launch else None,
         "steps": [step.model_dump(mode="json") for step in delivery.steps],
         "requests": delivery.requests,
         "seconds": delivery.seconds,
@@ -212,6 +213,8 @@ def launch_json(delivery: LaunchDelivery) -> dict[str, Any]:
         "addresses": list(delivery.addresses),
         "probes": [probe.model_dump(mode="json") for probe in delivery.probes],
         "probed": delivery.probed,
+        "verified": delivery.verified,
+        "verified_why": delivery.verified_why,
     }
 
 
@@ -255,4 +258,6 @@ def show_launch(output: Output, launch: LaunchDelivery) -> None:
     rows += [(f"probe {one.probe}", f"{'ok' if one.ok else 'NO'}: {one.answer} ({one.seconds:.0f} s)") for one in launch.probes]
     if not launch.probed:
         rows.append(("probes", "not probed: the order asks for none, ACTIVE is all the proof"))
+    else:
+        rows.append(("image", "marked as verified" if launch.verified else f"not marked as verified: {launch.verified_why}"))
     output.show(pairs(f"Server {words.get(launch.outcome, launch.outcome)}", rows))

@@ -110,6 +110,10 @@ class LaunchDelivery(Value):
     job_id: str | None = None
     probes: tuple[ProbeResult, ...] = ()
     probed: bool = True
+    verified: bool = False
+    """The image is marked as verified by this."""
+    verified_why: str = ""
+    """Why it is not, in a sentence without a full stop."""
 
     @property
     def server_id(self) -> str | None:

@@ -21,6 +21,7 @@ from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, drill_name, launc
 from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, server_job, settle
 from backup_to_image.steps.orders import OrderedLaunch, ordered
 from backup_to_image.steps.plan import Mode, plan_launch
+from backup_to_image.steps.verified import with_proof
 from backup_to_image.waiting import quiet
 
 __all__ = ["check_launch", "launch_server", "launch_within", "resume_launch"]
@@ -44,12 +45,13 @@ async def launch_server(
     Safe to repeat at any time, by two processes at once too: the same order, image and project is the same server, until a proven
     teardown or `another` begins the next. Raises Refused with every reason before anything is made; JobFailed with the cloud's
     reason; StillRunning where the deadline passes or the answer to the launch stays unclear. Probes that do not answer are told
-    in the delivery (`outcome` partly), not raised. `told` passes the delivery on before the launch is noted as over: whoever
-    orders `another`, and is killed before he has heard of it, gets that one from the same order, not the one after it.
+    in the delivery (`outcome` partly), not raised. An image of ours whose every probe answered is marked as verified.
+    `told` passes the delivery on before the launch is noted as over: whoever orders `another`, and is killed before he has heard of it, gets that one from the same order, not the one after it.
     """
     wanted = OrderedLaunch(image_id=image.id, order=order, mode=mode, another=another)
     async with ordered(wanted, ctx, patience=patience) as deadline:
         standing, delivery = await _launch_once(image, order, ctx, mode=mode, another=another, deadline=deadline)
+        delivery = await with_proof(delivery, image, ctx)
         if told:
             told(delivery)
         await _note_end(standing, delivery, ctx)
@@ -110,6 +112,7 @@ async def resume_launch(
     standing = await find_launched(image, order, ctx, mode=mode)
     delivery = await _resumed(standing, image, order, ctx, deadline)
     if delivery is not None:
+        delivery = await with_proof(delivery, image, ctx)
         await _note_end(standing, delivery, ctx)
     elif job := await _failed_job(standing, ctx):
         raise job_failed(f"The launch of {order.name}", job, hint=await told_left(job, order, ctx))

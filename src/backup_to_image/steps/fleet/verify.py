@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 
-from backup_to_image.errors import B2iError, CloudError, NotFound, Refused, StillRunning
+from backup_to_image.errors import B2iError, CloudError, Refused, StillRunning
 from backup_to_image.journal import Record, hold
 from backup_to_image.model import Image, LaunchDelivery, LaunchOrder, ProbeResult, Value
 from backup_to_image.model.night import FleetMember, Verified
@@ -16,9 +16,10 @@ from backup_to_image.model.policy import VerifyRule
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.launch import launch_within
 from backup_to_image.steps.launched import Standing, find_launched, launch_marks
-from backup_to_image.steps.names import DOUBTFUL_TAG, SOURCE_TAG, VERIFIED_TAG, doubt_of_drill, doubted_by_drill
+from backup_to_image.steps.names import SOURCE_TAG, VERIFIED_TAG
 from backup_to_image.steps.orders import ORDER, OpenOrder, OrderedDrill, open_orders, ordered
 from backup_to_image.steps.teardown import find_launch, tear_down
+from backup_to_image.steps.verified import doubt, prove
 from backup_to_image.waiting import passes
 
 __all__ = ["choose_sample", "end_left_drills", "last_turns", "left_drills", "verify_image"]
@@ -219,39 +220,11 @@ async def _seen(image: Image, drill: LaunchOrder, standing: Standing, ctx: Conte
 
 
 async def _judge(delivery: LaunchDelivery, image: Image, night: date, ctx: Context) -> tuple[bool, str]:
-    """Whether the image is verified by this, and marked so; else why not."""
-    silent = [f"{one.probe}: {one.answer}" for one in delivery.probes if not one.ok]
-    if silent:
-        doubted = await _doubt(image, night, ctx)
-        return False, f"its server does not answer every probe ({'; '.join(silent)}){doubted}"
-    if not delivery.probed:
-        return False, "not probed: its server is ACTIVE, and the drill's launch order asks for no probes"
-    if DOUBTFUL_TAG in image.tags and not doubted_by_drill(image):
-        return False, "it answers every probe, and stays doubtful: its source server was started while it was made"
-    if SOURCE_TAG not in image.tags:
-        return True, "it answers every probe; it was made by somebody else, so it is not marked"
-    try:
-        if DOUBTFUL_TAG in image.tags:
-            with suppress(NotFound):
-                await ctx.cloud.images.remove_tag(image.id, DOUBTFUL_TAG)
-        await ctx.cloud.images.set_tag(image.id, VERIFIED_TAG, f"{night:%Y%m%d}")
-    except CloudError as error:
-        return False, f"it answers every probe, and could not be marked as verified: {error.message}"
-    return True, ""
-
-
-async def _doubt(image: Image, night: date, ctx: Context) -> str:
-    """Mark the image as doubtful: it does not count as good until a drill of it is answered. What was marked before stays so.
-
-    One that was verified once is not doubted: images do not change, so something else has.
-    """
-    if SOURCE_TAG not in image.tags or VERIFIED_TAG in image.tags or DOUBTFUL_TAG in image.tags:
-        return ""
-    try:
-        await ctx.cloud.images.set_tag(image.id, DOUBTFUL_TAG, doubt_of_drill(night))
-    except CloudError as error:
-        return f"; it could not be marked as doubtful: {error.message.rstrip('.')}"
-    return "; it is marked as doubtful until a drill of it is answered"
+    """Whether the image is verified by this, and marked so where it is ours; else why not."""
+    proof = await prove(delivery, image, night, ctx)
+    if delivery.outcome == "partly":
+        return False, f"{proof.why}{await doubt(image, night, ctx)}"
+    return proof.marked or (proof.answered and not proof.ours), proof.why
 
 
 async def _surely(work: Coroutine[None, None, T]) -> T:
