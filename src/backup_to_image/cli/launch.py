@@ -22,8 +22,10 @@ BLANK: dict[str, Any] = {
     "addresses": [],
     "probes": [],
     "probed": None,
+    "drill": None,
     "verified": None,
     "verified_why": None,
+    "left_behind": [],
     "plan": None,
     "error": None,
 }
@@ -33,6 +35,7 @@ Examples:
   b2i launch IMAGE --spec launch/shop-db-01.yaml --dry-run    the exact request, nothing made
   b2i launch IMAGE --spec launch/shop-db-01.yaml
   b2i launch IMAGE --spec launch/shop-db-01.yaml --another    one more beside the first
+  b2i launch IMAGE --spec launch/drill.yaml --drill           launched, probed, marked, and taken down again
 """
 
 
@@ -40,11 +43,12 @@ Examples:
 @click.argument("image")
 @click.option("--spec", metavar="SPEC.yaml", required=True, help="The launch order.")
 @click.option("--another", is_flag=True, help="Launch one more although this order's server is there.")
+@click.option("--drill", is_flag=True, help="Probe it where its source is not, mark the image, and take it down again.")
 @click.option("--timeout", type=LENGTH, default="1h", show_default=True, metavar="1h", help="Wait so long for the server.")
 @click.option("--dry-run", is_flag=True, help="Plan it and ask the cloud's dry run; launch nothing.")
 @common_options
 @click.pass_obj
-def command(options: Options, image: str, spec: str, another: bool, timeout: Any, dry_run: bool) -> int:
+def command(options: Options, image: str, spec: str, another: bool, drill: bool, timeout: Any, dry_run: bool) -> int:
     """Launch the server that SPEC orders from full-ECS image IMAGE, unless it is there already, and ask its probes.
 
     Data disks come back from the image by themselves; disks never shrink. To restore data disks onto a server that exists is not
@@ -52,17 +56,22 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
     """
     from backup_to_image.cli.output import Output, launch_json, show_launch
     from backup_to_image.cli.session import connected, perform
+    from backup_to_image.errors import UsageError
 
     async def work(output: Output) -> int:
         from backup_to_image.model import LaunchDelivery
-        from backup_to_image.steps.launch import check_launch, launch_server
+        from backup_to_image.steps.fleet.by_hand import drill_by_hand
+        from backup_to_image.steps.launch import launch_server, preview_launch
         from backup_to_image.steps.leftovers import look_for_servers
 
+        if another and drill:
+            raise UsageError("--another and --drill exclude each other: a drill leaves no server.", action="Leave one out.")
+        mode = "drill" if drill else "failover"
         order = launch_file(spec)
         async with connected(options, output, cloud_name=order.cloud) as ctx:
             found = await ctx.cloud.images.get(image)
             if dry_run:
-                plan = await check_launch(found, order, ctx)
+                plan = await preview_launch(found, order, ctx, mode=mode, another=another)
                 output.result(
                     {"image_id": image, "plan": plan.model_dump(mode="json"), "outcome": None if plan.ok else "refused"}
                 )
@@ -73,8 +82,12 @@ def command(options: Options, image: str, spec: str, another: bool, timeout: Any
                 output.result(launch_json(delivery))
                 show_launch(output, delivery)
 
-            async with output.naming_what_is_left(lambda: look_for_servers(found, order, ctx)):
-                delivery = await launch_server(found, order, ctx, another=another, patience=timeout, told=told)
+            async with output.naming_what_is_left(lambda: look_for_servers(found, order, ctx, mode=mode)):
+                if drill:
+                    delivery = await drill_by_hand(found, order, ctx, patience=timeout)
+                    told(delivery)
+                else:
+                    delivery = await launch_server(found, order, ctx, another=another, patience=timeout, told=told)
             return 5 if delivery.outcome == "partly" else 0
 
     return perform(options, work, blank=BLANK | {"image_id": image})

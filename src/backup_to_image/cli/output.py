@@ -213,8 +213,10 @@ def launch_json(delivery: LaunchDelivery) -> dict[str, Any]:
         "addresses": list(delivery.addresses),
         "probes": [probe.model_dump(mode="json") for probe in delivery.probes],
         "probed": delivery.probed,
+        "drill": delivery.drill,
         "verified": delivery.verified,
         "verified_why": delivery.verified_why,
+        "left_behind": list(delivery.left_behind),
     }
 
 
@@ -249,15 +251,21 @@ def show_delivery(output: Output, delivery: Delivery) -> None:
 
 def show_launch(output: Output, launch: LaunchDelivery) -> None:
     """A launch for people, with what each probe said."""
-    words = {"made": "launched", "adopted": "was there already, adopted", "partly": "is there, but did not answer every probe"}
+    words = {"made": "launched", "adopted": "was there already, adopted", "partly": "is there, but not all is as ordered"}
+    title = f"Server {words.get(launch.outcome, launch.outcome)}"
+    teardown = f"`b2i teardown {launch.launch_id}`"
     rows = [
-        ("server", f"{', '.join(launch.server_names)}  {', '.join(launch.server_ids)}"),
+        ("server", f"{', '.join(launch.server_names)}  {', '.join(launch.server_ids)}".strip()),
         ("addresses", ", ".join(launch.addresses)),
-        ("launch id", f"{launch.launch_id} (remove it with `b2i teardown {launch.launch_id}`)"),
+        ("launch id", launch.launch_id if launch.drill else f"{launch.launch_id} (remove it with {teardown})"),
     ]
+    if launch.drill:
+        title = "Drill: " + ("its server is not all as ordered" if launch.outcome == "partly" else "its server was as ordered")
+        left = ", ".join(launch.left_behind)
+        rows.append(("left behind", f"{left}; {teardown} removes it" if left else "nothing: the server was taken down again"))
     rows += [(f"probe {one.probe}", f"{'ok' if one.ok else 'NO'}: {one.answer} ({one.seconds:.0f} s)") for one in launch.probes]
     if not launch.probed:
         rows.append(("probes", "not probed: the order asks for none, ACTIVE is all the proof"))
     else:
         rows.append(("image", "marked as verified" if launch.verified else f"not marked as verified: {launch.verified_why}"))
-    output.show(pairs(f"Server {words.get(launch.outcome, launch.outcome)}", rows))
+    output.show(pairs(title, rows))

@@ -114,6 +114,10 @@ class LaunchDelivery(Value):
     """The image is marked as verified by this."""
     verified_why: str = ""
     """Why it is not, in a sentence without a full stop."""
+    drill: bool = False
+    """Its servers were there to be probed alone, and have been taken down again."""
+    left_behind: tuple[str, ...] = ()
+    """What of a drill is still there, and is billed."""
 
     @property
     def server_id(self) -> str | None:
