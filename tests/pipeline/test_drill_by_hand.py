@@ -92,6 +92,52 @@ def test_a_drill_where_the_source_is_is_refused_with_the_reason_before_anything_
     assert "subnet shop-net" in ended.refusals["launch: isolation"]["why"]
 
 
+BESIDE: dict[str, tuple[dict[str, Any], str]] = {
+    "subnet": ({"vpc": "shop-vpc", "subnet": "shop-net", "security_groups": ["drill-sg"]}, "subnet shop-net"),
+    "group": ({"vpc": "drill-vpc", "subnet": "drill-net", "security_groups": ["shop-sg"]}, "security group shop-sg"),
+}
+
+
+def isolation(ended: Ended) -> dict[str, Any]:
+    checks = ended.told["plan"]["checks"]
+    (found,) = [check for check in checks if check["rule"] == "launch: isolation"]
+    return found
+
+
+@pytest.mark.parametrize(("network", "where"), BESIDE.values(), ids=BESIDE)
+def test_an_order_that_says_so_drills_beside_its_source_and_is_warned(
+    region: Region, image: str, network: dict[str, Any], where: str
+) -> None:
+    network = network | {"beside_source": True}
+    check = isolation(drill(region, image, "--dry-run", network=network))
+    assert check["verdict"] == "warned"
+    assert where in check["why"]
+    assert "beside_source" in check["why"]
+    ended = drill(region, image, network=network)
+    assert (ended.code, ended.told["verified"], left(region)) == (0, True, [])
+
+
+@pytest.mark.parametrize(("network", "where"), BESIDE.values(), ids=BESIDE)
+def test_where_the_source_is_gone_its_recorded_place_is_kept_away_from(
+    region: Region, image: str, network: dict[str, Any], where: str
+) -> None:
+    region.emulator.cloud.remove("server", region.named("server", "shop-web-01")["id"])
+    ended = drill(region, image, network=network)
+    assert (ended.code, launches(region)) == (3, [])
+    assert where in ended.refusals["launch: isolation"]["why"]
+    assert "was, when its image was made" in ended.refusals["launch: isolation"]["why"]
+    assert ended.refusals["launch: isolation"]["page"] == "docs/how-to-verify.md"
+    assert drill(region, image).code == 0
+
+
+def test_where_nothing_tells_where_the_source_was_it_is_said_to_be_unknown(region: Region, image: str) -> None:
+    region.emulator.cloud.remove("server", region.named("server", "shop-web-01")["id"])
+    for record in region.journal.iterdir():
+        record.unlink()
+    check = isolation(drill(region, image, "--dry-run", flavor="s3.large.2"))
+    assert (check["verdict"], "nothing was recorded" in check["why"]) == ("unknowable", True)
+
+
 def test_a_launch_that_fails_is_told_in_the_clouds_words_and_leaves_nothing(region: Region, image: str) -> None:
     region.arm("job-fails", operation="createServers", skip=1, code="Ecs.0319", reason="no capacity")
     ended = drill(region, image)
