@@ -621,6 +621,7 @@ def test_the_recipient_of_a_shared_image_launches_it_with_his_own_log_in(region:
     ended = region.b2i("launch", image, "--spec", spec, cloud="partner")
     assert (ended.code, ended.told["outcome"]) == (0, "made"), ended.err
     assert (ended.told["verified"], marks(region, image)) == (False, {}), "the owner's image is the owner's to mark"
+    assert ended.told["disks"][0]["ok"] is (True if sees == "yes" else None)
     (server,) = region.launched()
     assert (server["project"], len(server["volumes"])) == (guest["project_id"], 2)
     again = region.b2i("launch", image, "--spec", spec, cloud="partner")

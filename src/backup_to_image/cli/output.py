@@ -213,6 +213,9 @@ def launch_json(delivery: LaunchDelivery) -> dict[str, Any]:
         "addresses": list(delivery.addresses),
         "probes": [probe.model_dump(mode="json") for probe in delivery.probes],
         "probed": delivery.probed,
+        "disks": [one.model_dump(mode="json") for one in delivery.disks],
+        "drift": [one.model_dump(mode="json") for one in delivery.drift],
+        "drift_unknown": delivery.drift_unknown,
         "drill": delivery.drill,
         "verified": delivery.verified,
         "verified_why": delivery.verified_why,
@@ -263,6 +266,10 @@ def show_launch(output: Output, launch: LaunchDelivery) -> None:
         title = "Drill: " + ("its server is not all as ordered" if launch.outcome == "partly" else "its server was as ordered")
         left = ", ".join(launch.left_behind)
         rows.append(("left behind", f"{left}; {teardown} removes it" if left else "nothing: the server was taken down again"))
+    verdict = {True: "ok", False: "NO", None: "?"}
+    rows += [("disks", f"{verdict[one.ok]}: {one.answer}") for one in launch.disks]
+    rows += [("other than the source", str(one)) for one in launch.drift]
+    rows.append(("other than the source", launch.drift_unknown and f"not known: {launch.drift_unknown}"))
     rows += [(f"probe {one.probe}", f"{'ok' if one.ok else 'NO'}: {one.answer} ({one.seconds:.0f} s)") for one in launch.probes]
     if not launch.probed:
         rows.append(("probes", "not probed: the order asks for none, ACTIVE is all the proof"))

@@ -29,10 +29,10 @@ from backup_to_image.model import (
     Zone,
 )
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.facts import SourceFacts, facts_of, recall
+from backup_to_image.steps.facts import SourceFacts, backup_of, facts_of, facts_of_image, recall
 from backup_to_image.steps.findings import Findings
 from backup_to_image.steps.isolation import check_isolation, place_of
-from backup_to_image.steps.names import FLAVOR_TAG, SOURCE_TAG, decode_tag
+from backup_to_image.steps.names import SOURCE_TAG
 from backup_to_image.steps.planner import LAUNCH_PAGE, Planner
 
 __all__ = ["plan_for_backup", "plan_launch"]
@@ -55,16 +55,7 @@ async def plan_for_backup(order: LaunchOrder, found: Findings, ctx: Context, *, 
 
 async def plan_launch(order: LaunchOrder, image: Image, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
     """The plan for an image. Makes nothing and may be repeated; reads the backup behind it where that is to be seen."""
-    backup: Backup | None = None
-    if image.backup_id:
-        try:
-            backup = await ctx.cloud.backups.get(image.backup_id)
-        except CloudError:
-            # A recipient need not see the owner's backup: the disks come back as they were (BEHAVIOUR.md 14).
-            backup = None
-    facts = await recall(image.backup_id, ctx) if image.backup_id else None
-    if facts is None and FLAVOR_TAG in image.tags:
-        facts = SourceFacts(server_id="", name="", flavor_id=decode_tag(image.tags[FLAVOR_TAG]))
+    backup, facts = await backup_of(image, ctx), await facts_of_image(image, ctx)
     source_id = image.tags.get(SOURCE_TAG) or (backup.resource_id if backup else None)
     plan = await _plan(order, image, backup, facts, ctx, mode, source_id)
     return plan.model_copy(update={"checks": (_ready(image), *plan.checks)})

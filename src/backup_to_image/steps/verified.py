@@ -44,6 +44,8 @@ async def prove(delivery: LaunchDelivery, image: Image, day: date, ctx: Context)
 def _unproven(delivery: LaunchDelivery) -> str:
     if silent := [f"{one.probe}: {one.answer}" for one in delivery.probes if not one.ok]:
         return f"its server does not answer every probe ({'; '.join(silent)})"
+    if wrong := [one.answer for one in delivery.disks if one.ok is False]:
+        return f"its disks are not as they should be: {'; '.join(dict.fromkeys(wrong))}"
     if delivery.outcome == "partly":
         return "not all that was ordered is there"
     return "" if delivery.probed else "not probed: its server is ACTIVE, and the launch order asks for no probes"
