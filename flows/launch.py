@@ -16,7 +16,7 @@ from backup_to_image.forms import LaunchForm
 from backup_to_image.told.launch import told_launch, told_plan
 from tasks.cancelled import report_cancelled_order
 from tasks.ending import begin, ended, ended_badly
-from tasks.servers import find_launchable, launch_server, plan_launch
+from tasks.servers import drill_server, find_launchable, launch_server, plan_launch
 
 __all__ = ["launch"]
 
@@ -39,8 +39,12 @@ async def launch(order: LaunchForm, project: OtcProject) -> State[Any]:
             wanted = order.order(ctx.settings)
             image = await find_launchable(order.image.strip(), ctx)
             if order.dry_run:
-                return await ended(told_plan(await plan_launch(image, wanted, ctx), image.id), order)
-            launched = await launch_server(image, wanted, ctx, another=order.another, patience=order.patience)
+                plan = await plan_launch(image, wanted, ctx, mode=order.mode, another=order.another)
+                return await ended(told_plan(plan, image.id), order)
+            if order.drill:
+                launched = await drill_server(image, wanted, ctx, patience=order.patience)
+            else:
+                launched = await launch_server(image, wanted, ctx, another=order.another, patience=order.patience)
             return await ended(told_launch(launched), order)
     except B2iError as error:
         return await ended_badly(error, order, {"image_id": order.image})

@@ -82,7 +82,8 @@ def os_changed(done: ChangeDelivery) -> None:
 
 def server_launched(launched: LaunchDelivery) -> None:
     """`b2i.server.launched`, or `b2i.server.adopted`; whether the probes answered stands in the name."""
-    probes = "not probed" if not launched.probed else "probes failed" if launched.outcome == "partly" else "probes answered"
+    silent = not all(probe.ok for probe in launched.probes)
+    probes = "not probed" if not launched.probed else "probes failed" if silent else "probes answered"
     _emit(
         "b2i.server.adopted" if launched.adopted else "b2i.server.launched",
         f"b2i.launch.{launched.launch_id}",

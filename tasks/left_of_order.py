@@ -30,7 +30,7 @@ async def left_of_order(form: ActionForm, ctx: Context) -> Leftovers:
                 left = await look_for_answer((await find_offer(form.image, ctx)).image, ctx)
             case LaunchForm():
                 image = await ctx.cloud.images.get(form.image.strip())
-                left = await look_for_servers(image, form.order(ctx.settings), ctx)
+                left = await look_for_servers(image, form.order(ctx.settings), ctx, mode=form.mode)
             case TeardownForm():
                 found = await find_launch(form.launch_id.strip(), ctx)
                 there = tuple(Leftover(kind="server", id=one.id, name=one.name, status=one.status) for one in found.servers)

@@ -12,10 +12,12 @@ from backup_to_image.model import ChangeDelivery, ChangePlan, Image, LaunchDeliv
 from backup_to_image.steps import change_os as changing
 from backup_to_image.steps import change_plan, launch, teardown
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.fleet.by_hand import drill_by_hand
+from backup_to_image.steps.plan import Mode
 from tasks.events import launch_gone, os_changed, server_launched
 from tasks.policy import RETRY
 
-__all__ = ["change_os", "find_launchable", "launch_server", "plan_change", "plan_launch", "tear_down"]
+__all__ = ["change_os", "drill_server", "find_launchable", "launch_server", "plan_change", "plan_launch", "tear_down"]
 
 
 @task(name="find image", task_run_name="find image {image_id}", **RETRY)
@@ -34,10 +36,18 @@ async def launch_server(
     return launched
 
 
+@task(name="drill", task_run_name="drill {order.name}", **RETRY)
+async def drill_server(image: Image, order: LaunchOrder, ctx: Context, *, patience: timedelta) -> LaunchDelivery:
+    """Launch it where its source is not, ask its probes, mark the image, and take it down again whatever comes."""
+    drilled = await drill_by_hand(image, order, ctx, patience=patience)
+    server_launched(drilled)
+    return drilled
+
+
 @task(name="plan launch", task_run_name="plan launch {order.name}", **RETRY)
-async def plan_launch(image: Image, order: LaunchOrder, ctx: Context) -> LaunchPlan:
+async def plan_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode, another: bool) -> LaunchPlan:
     """The exact request and every reason against it, asked of the cloud's own dry run too. Launches nothing."""
-    return await launch.check_launch(image, order, ctx)
+    return await launch.preview_launch(image, order, ctx, mode=mode, another=another)
 
 
 @task(name="tear down", task_run_name="tear down {order.launch_id}", **RETRY)

@@ -15,6 +15,8 @@ BOTH_DOORS = {
     "test_share_command": ("share", "unshare"),
     "test_accept": ("accept", "reject"),
     "test_launch": ("launch",),
+    "test_launch_compare": ("launch",),
+    "test_drill_by_hand": ("launch",),
     "test_teardown": ("teardown",),
     "test_change_os": ("change-os",),
 }

@@ -472,6 +472,74 @@ def test_probes_that_are_answered_are_the_proof(region: Region, image: str) -> N
     ]
 
 
+CONSOLE = [{"console": "login:"}]
+
+
+def marks(region: Region, image: str) -> dict[str, str]:
+    """What stands on the image of how good it is."""
+    tags = (region.emulator.cloud.get("image", image) or {})["tags"]
+    return {key: value for key, value in tags.items() if key in {"b2i-verified", "b2i-doubtful"}}
+
+
+def tag(region: Region, image: str, **tags: str) -> None:
+    there = region.emulator.cloud.get("image", image) or {}
+    region.change("image", there, tags=there["tags"] | {f"b2i-{key}": value for key, value in tags.items()})
+
+
+def today(region: Region) -> str:
+    return f"{region.clock.now():%Y%m%d}"
+
+
+def test_an_image_whose_server_answers_every_probe_is_marked_as_verified_today(region: Region, image: str) -> None:
+    ended = launch(region, image, probes=CONSOLE)
+    assert (ended.code, ended.told["verified"], ended.told["verified_why"]) == (0, True, "")
+    assert marks(region, image) == {"b2i-verified": today(region)}
+    shown = region.b2i("launch", image, "--spec", "launch.yaml", json=False)
+    assert "marked as verified" in shown.out
+
+
+def test_a_launch_that_answers_takes_a_drills_doubt_back(region: Region, backup: str, image: str) -> None:
+    tag(region, image, doubtful="drill-20261101")
+    ended = region.b2i("create", backup, "--launch", region.write_launch(probes=CONSOLE))
+    assert (ended.code, ended.told["verified"], ended.told["doubtful"]) == (0, True, None)
+    assert marks(region, image) == {"b2i-verified": today(region)}
+
+
+def test_a_doubt_for_another_reason_stays_whatever_a_launch_shows(region: Region, image: str) -> None:
+    tag(region, image, doubtful="20261101")
+    ended = launch(region, image, probes=CONSOLE)
+    assert (ended.code, ended.told["verified"], marks(region, image)) == (0, False, {"b2i-doubtful": "20261101"})
+    assert "stays doubtful" in ended.told["verified_why"]
+
+
+def test_a_silent_probe_of_a_launch_marks_nothing(region: Region, image: str) -> None:
+    ended = launch(region, image, probes=[{"console": "never-said", "timeout": "20s"}])
+    assert (ended.code, ended.told["verified"], marks(region, image)) == (5, False, {})
+    assert "does not answer every probe" in ended.told["verified_why"]
+
+
+def test_without_probes_nothing_is_marked(region: Region, image: str) -> None:
+    ended = launch(region, image)
+    assert (ended.told["verified"], marks(region, image)) == (False, {})
+    assert "not probed" in ended.told["verified_why"]
+
+
+def test_a_mark_that_cannot_be_set_is_told_and_no_failure_of_the_launch(region: Region, image: str) -> None:
+    region.arm("forbidden", operation="putImageTag", times=None)
+    ended = launch(region, image, probes=CONSOLE)
+    assert (ended.code, ended.told["outcome"], ended.told["verified"], marks(region, image)) == (0, "made", False, {})
+    assert "could not be marked" in ended.told["verified_why"]
+    region.emulator.faults.disarm()
+    assert launch(region, image, probes=CONSOLE).told["verified"]
+
+
+def test_an_image_that_somebody_else_made_is_never_marked(region: Region) -> None:
+    (foreign,) = region.images_of(region.account["backups"]["already_used"])
+    ended = launch(region, foreign["id"], flavor="s3.large.2", probes=CONSOLE)
+    assert (ended.code, ended.told["verified"], marks(region, foreign["id"])) == (0, False, {})
+    assert "somebody else" in ended.told["verified_why"]
+
+
 SILENT: dict[str, tuple[str, dict[str, Any]]] = {
     "never boots": ("dead", {"tcp": 2222, "timeout": "30s"}),
     "application is down": ("ssh-only", {"http": {"port": 8080}, "timeout": "30s"}),
@@ -549,9 +617,11 @@ def test_the_recipient_of_a_shared_image_launches_it_with_his_own_log_in(region:
     (member,) = region.things("image-member", image_id=image)
     region.change("image-member", member, status="accepted", vault_id=guest["vault"])
     network = {"vpc": "partner-vpc", "subnet": "partner-net", "security_groups": ["partner-sg"]}
-    spec = region.write_launch(network=network, flavor="s3.large.2")
+    spec = region.write_launch(network=network, flavor="s3.large.2", probes=CONSOLE)
     ended = region.b2i("launch", image, "--spec", spec, cloud="partner")
     assert (ended.code, ended.told["outcome"]) == (0, "made"), ended.err
+    assert (ended.told["verified"], marks(region, image)) == (False, {}), "the owner's image is the owner's to mark"
+    assert ended.told["disks"][0]["ok"] is (True if sees == "yes" else None)
     (server,) = region.launched()
     assert (server["project"], len(server["volumes"])) == (guest["project_id"], 2)
     again = region.b2i("launch", image, "--spec", spec, cloud="partner")

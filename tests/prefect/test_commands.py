@@ -98,7 +98,7 @@ async def test_a_refused_share_names_every_reason_in_state_log_page_and_event_an
 async def test_mistakes_in_a_form_are_told_together_before_the_cloud_is_asked_anything(
     project: Any, region: Emulator, image: str
 ) -> None:
-    form = ChangeForm(server="shop-web-01", image=image, probes=["tcp: 22", "tpc: 22", "[", "tcp: 0"], timeout="")
+    form = ChangeForm(server="shop-web-01", image=image, probes=["tcp: 22", "tpc: 22", "[", "tcp: 0"])
     state = await change_os(form, project, return_state=True)
     told = await told_by(state)
     assert told.error

@@ -32,6 +32,7 @@ BLANK: dict[str, Any] = {
     "server_id": None,
     "launch_id": None,
     "probes": [],
+    "verified": None,
     "steps": [],
     "requests": None,
     "seconds": None,

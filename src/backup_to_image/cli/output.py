@@ -225,6 +225,7 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
         "server_id": launch.server_id if launch else None,
         "launch_id": launch.launch_id if launch else None,
         "probes": [probe.model_dump(mode="json") for probe in launch.probes] if launch else [],
+        "verified": launch.verified if launch else None,
         "steps": [step.model_dump(mode="json") for step in delivery.steps],
         "requests": delivery.requests,
         "seconds": delivery.seconds,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from backup_to_image.errors import UsageError
 from backup_to_image.forms.action import ActionForm, patience
 from backup_to_image.forms.fields import field
 from backup_to_image.forms.files import launch_order
 from backup_to_image.forms.probe_words import read_probes
 from backup_to_image.model import LaunchOrder, Probe
 from backup_to_image.settings import Settings
+from backup_to_image.steps.plan import Mode
 
 __all__ = ["ChangeForm", "LaunchForm", "TeardownForm"]
 
@@ -30,12 +32,33 @@ class LaunchForm(ActionForm):
         "File name of a launch order in the worker's directory (`directories.launch` of b2i.yaml), such as shop-db-01.yaml.",
     )
     another: bool = field(2, "One more", "Launch one more although this order's server is there.", False)
-    timeout: str = patience(3, "1h", f"How long to wait for the server. {_GOES_ON}")
-    dry_run: bool = field(4, "Only plan", "The exact request and every reason against it; nothing is launched.", False)
+    drill: bool = field(
+        3, "Drill", "Launch it where its source is not, ask its probes, mark the image, and take it down again.", False
+    )
+    timeout: str = patience(4, "1h", f"How long to wait for the server. {_GOES_ON}")
+    dry_run: bool = field(5, "Only plan", "The exact request and every reason against it; nothing is launched.", False)
 
     @property
     def words(self) -> tuple[str, ...]:
-        return (self.image, "--spec", self.launch, *(("--another",) if self.another else ()))
+        return (
+            self.image,
+            "--spec",
+            self.launch,
+            *(("--another",) if self.another else ()),
+            *(("--drill",) if self.drill else ()),
+        )
+
+    @property
+    def mode(self) -> Mode:
+        """As what it is launched."""
+        return "drill" if self.drill else "failover"
+
+    def _reads(self) -> tuple[Callable[[], object], ...]:
+        return (*super()._reads(), self._one_of_two)
+
+    def _one_of_two(self) -> None:
+        if self.another and self.drill:
+            raise UsageError("One more and Drill exclude each other: a drill leaves no server.")
 
     def order(self, settings: Settings) -> LaunchOrder:
         """The launch order of that name. Raises UsageError."""

@@ -49,6 +49,8 @@ from backup_to_image.model.plan import LaunchPlan, PlannedDisk
 from backup_to_image.model.results import (
     Check,
     Delivery,
+    DisksResult,
+    Drift,
     LaunchDelivery,
     Outcome,
     ProbeResult,
@@ -71,6 +73,8 @@ __all__ = [
     "DataDiskOrder",
     "Delivery",
     "Disk",
+    "DisksResult",
+    "Drift",
     "Duration",
     "Flavor",
     "FlavorNeed",

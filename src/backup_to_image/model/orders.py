@@ -85,6 +85,8 @@ class NetworkOrder(FileValue):
     security_groups: tuple[str, ...] = ()
     """Absent: the project's default group."""
     fixed_ip: IPv4Address | None = None
+    beside_source: bool = False
+    """Whether a drill may be in a subnet or security group that its source is in."""
 
 
 class Login(FileValue):

@@ -10,6 +10,8 @@ from backup_to_image.model.cloud import Value
 __all__ = [
     "Check",
     "Delivery",
+    "DisksResult",
+    "Drift",
     "LaunchDelivery",
     "Outcome",
     "Phase",
@@ -96,6 +98,33 @@ class ProbeResult(Value):
     seconds: float
 
 
+class DisksResult(Value):
+    """Whether a launched server has the disks that it should have."""
+
+    server_id: str
+    ok: bool | None
+    """None: not known, and `answer` says why."""
+    answer: str
+    """What was seen, or what is missing, smaller or in another order; in words."""
+
+
+class Drift(Value):
+    """What is other at a launched server than it was at its source. Information, never a failure."""
+
+    server_id: str
+    what: str
+    source: str
+    server: str
+    ordered: bool
+    """The launch order asks for it."""
+
+    def __str__(self) -> str:
+        """In a line, as people read it."""
+        return f"{self.what}: {self.server or 'none'}, at the source {self.source or 'none'}" + (
+            " (ordered)" if self.ordered else ""
+        )
+
+
 class LaunchDelivery(Value):
     """The servers of one launch order."""
 
@@ -110,6 +139,19 @@ class LaunchDelivery(Value):
     job_id: str | None = None
     probes: tuple[ProbeResult, ...] = ()
     probed: bool = True
+    disks: tuple[DisksResult, ...] = ()
+    """One for each server."""
+    drift: tuple[Drift, ...] = ()
+    drift_unknown: str = ""
+    """Why nothing is known of the source to compare with; empty where something is."""
+    verified: bool = False
+    """The image is marked as verified by this."""
+    verified_why: str = ""
+    """Why it is not, in a sentence without a full stop."""
+    drill: bool = False
+    """Its servers were there to be probed alone, and have been taken down again."""
+    left_behind: tuple[str, ...] = ()
+    """What of a drill is still there, and is billed."""
 
     @property
     def server_id(self) -> str | None:

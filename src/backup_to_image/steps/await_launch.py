@@ -1,4 +1,4 @@
-"""Wait until the servers of a launch are there and answer: the job, ACTIVE, the probes; of a failed one, what it left behind."""
+"""Wait until the servers of a launch are there and answer: job, ACTIVE, disks, probes; of a failed one, what it left behind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 
 from backup_to_image.errors import ApiError, CloudError, JobFailed, StillRunning
 from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, Server
+from backup_to_image.steps.compare import compare, what_is_known
 from backup_to_image.steps.context import Context, minutes
 from backup_to_image.steps.launched import servers_of
 from backup_to_image.steps.leftovers import left_by_launch
@@ -29,7 +30,10 @@ async def await_launch(
     adopted: bool,
     deadline: datetime,
 ) -> LaunchDelivery:
-    """Wait for the job and for ACTIVE, then ask the probes. Fewer servers than were ordered are partly what was ordered."""
+    """Wait for the job and for ACTIVE, then look at the disks and ask the probes.
+
+    Fewer servers than were ordered, or disks that are missing, smaller or in another order, are partly what was ordered.
+    """
     server_ids = tuple(server.id for server in servers)
     if job_id and len(server_ids) < order.count:
         server_ids = await _made_by_job(job_id, order, ctx, mark, deadline) or server_ids
@@ -40,9 +44,18 @@ async def await_launch(
         raise StillRunning(
             f"The launch of {order.name}", last_seen="accepted, no server to be seen", deadline=deadline, handle={"launch": mark}
         )
-    answers = await asyncio.gather(*(probe_server(server, order.probes, ctx) for server in running))
+    known = await what_is_known(image, ctx)
+    answers, compared = await asyncio.gather(
+        asyncio.gather(*(probe_server(server, order.probes, ctx) for server in running)),
+        asyncio.gather(*(compare(server, order, known, ctx) for server in running)),
+    )
     probes = tuple(answer for answered in answers for answer in answered)
+    disks = tuple(one.disks for one in compared)
     green = all(probe.ok for probe in probes)
+    for server, one in zip(running, disks, strict=True):
+        if one.ok is False:
+            green = False
+            ctx.tell(f"server {server.name}: its disks are not as they should be: {one.answer}")
     if len(running) < order.count:
         green = False
         ctx.tell(f"launch {mark}: {len(running)} of {order.count} servers are there; `b2i teardown {mark}` makes room for all")
@@ -59,6 +72,9 @@ async def await_launch(
         job_id=job_id,
         probes=probes,
         probed=bool(order.probes),
+        disks=disks,
+        drift=tuple(drift for one in compared for drift in one.drift),
+        drift_unknown="" if known.facts else "nothing was recorded of the source, or it is not to be seen from here",
     )
 
 

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from backup_to_image.errors import CloudError
 from backup_to_image.journal import Record
-from backup_to_image.model import Disk, Server, Value
+from backup_to_image.model import Backup, Disk, Image, Server, Value
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import Findings
+from backup_to_image.steps.names import FLAVOR_TAG, decode_tag
 
-__all__ = ["DiskFacts", "SourceFacts", "facts_of", "recall", "record"]
+__all__ = ["DiskFacts", "SourceFacts", "backup_of", "facts_of", "facts_of_image", "recall", "record"]
 
 
 class DiskFacts(Value):
@@ -96,4 +98,20 @@ async def recall(backup_id: str, ctx: Context) -> SourceFacts | None:
     try:
         return SourceFacts.model_validate(kept.facts)
     except ValidationError:
+        return None
+
+
+async def facts_of_image(image: Image, ctx: Context) -> SourceFacts | None:
+    """What is known of an image's source: the facts recorded with it, else the flavor that its own tag names, else None."""
+    facts = await recall(image.backup_id, ctx) if image.backup_id else None
+    if facts is None and FLAVOR_TAG in image.tags:
+        return SourceFacts(server_id="", name="", flavor_id=decode_tag(image.tags[FLAVOR_TAG]))
+    return facts
+
+
+async def backup_of(image: Image, ctx: Context) -> Backup | None:
+    """The backup behind an image, with its disks; None where it is not to be seen: a recipient need not (BEHAVIOUR.md 14)."""
+    try:
+        return await ctx.cloud.backups.get(image.backup_id) if image.backup_id else None
+    except CloudError:
         return None

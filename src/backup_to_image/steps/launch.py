@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from backup_to_image.errors import ApiError, B2iError, CloudError, Refused, StillRunning
+from backup_to_image.errors import ApiError, B2iError, CloudError, ErrorClass, Refused, StillRunning
 from backup_to_image.journal import JournalError, Lease, Record, hold
-from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
+from backup_to_image.model import Check, Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
 from backup_to_image.steps.await_launch import await_launch, told_left
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, servers_of
@@ -21,12 +21,16 @@ from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, drill_name, launc
 from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, server_job, settle
 from backup_to_image.steps.orders import OrderedLaunch, ordered
 from backup_to_image.steps.plan import Mode, plan_launch
+from backup_to_image.steps.verified import with_proof
 from backup_to_image.waiting import quiet
 
-__all__ = ["check_launch", "launch_server", "launch_within", "resume_launch"]
+__all__ = ["check_launch", "launch_server", "launch_within", "preview_launch", "resume_launch"]
 
 _LOOK_EVERY = 10.0
 _USED_FACT = "servers_used"
+_DRY_RUN = "launch: cloud's dry run"
+_DRY_RUN_PAGE = "ECS api-ref/source/apis_recommended/lifecycle_management/creating_ecss.rst"
+_REFUSALS = {ErrorClass.PERMANENT, ErrorClass.CONFIGURE}
 
 
 async def launch_server(
@@ -44,12 +48,14 @@ async def launch_server(
     Safe to repeat at any time, by two processes at once too: the same order, image and project is the same server, until a proven
     teardown or `another` begins the next. Raises Refused with every reason before anything is made; JobFailed with the cloud's
     reason; StillRunning where the deadline passes or the answer to the launch stays unclear. Probes that do not answer are told
-    in the delivery (`outcome` partly), not raised. `told` passes the delivery on before the launch is noted as over: whoever
-    orders `another`, and is killed before he has heard of it, gets that one from the same order, not the one after it.
+    in the delivery (`outcome` partly), not raised. An image of ours whose every probe answered is marked as verified. `told`
+    passes the delivery on before the launch is noted as over: whoever orders `another`, and is killed before he has heard of it,
+    gets that one from the same order, not the one after it.
     """
     wanted = OrderedLaunch(image_id=image.id, order=order, mode=mode, another=another)
     async with ordered(wanted, ctx, patience=patience) as deadline:
         standing, delivery = await _launch_once(image, order, ctx, mode=mode, another=another, deadline=deadline)
+        delivery = await with_proof(delivery, image, ctx)
         if told:
             told(delivery)
         await _note_end(standing, delivery, ctx)
@@ -110,6 +116,7 @@ async def resume_launch(
     standing = await find_launched(image, order, ctx, mode=mode)
     delivery = await _resumed(standing, image, order, ctx, deadline)
     if delivery is not None:
+        delivery = await with_proof(delivery, image, ctx)
         await _note_end(standing, delivery, ctx)
     elif job := await _failed_job(standing, ctx):
         raise job_failed(f"The launch of {order.name}", job, hint=await told_left(job, order, ctx))
@@ -128,17 +135,46 @@ async def _resumed(
         return await await_launch(image, order, ctx, mark=mark, job_id=job_id, servers=there, adopted=True, deadline=deadline)
 
 
+async def preview_launch(
+    image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover", another: bool = False
+) -> LaunchPlan:
+    """The plan of a launch with the request exactly as it would be sent, marks included. Launches nothing, takes no lease."""
+    plan = await check_launch(image, order, ctx, mode=mode)
+    standing = await find_launched(image, order, ctx, mode=mode, another=another)
+    request = _marked(plan.request, order, mode, standing.mark) if plan.request else None
+    there = ", ".join(f"{server.name} ({server.id})" for server in standing.servers)
+    adopted = (
+        Check(rule="launch: once", verdict="passed", why=f"{there} is there already and would be adopted") if there else None
+    )
+    return plan.model_copy(update={"request": request, "checks": (*plan.checks, *([adopted] if adopted else []))})
+
+
 async def check_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
-    """The plan of a launch, asked of the cloud's own dry run too where nothing else speaks against it. Launches nothing."""
+    """The plan of a launch, asked of the cloud's own dry run too where nothing else speaks against it. Launches nothing.
+
+    What the dry run refuses is one of the plan's refusals. Raises CloudError where it gives no clear answer.
+    """
     plan = await plan_launch(order, image, ctx, mode=mode)
     deadline = ctx.deadline(timedelta(minutes=10))
     while plan.ok and plan.request:
         try:
             await ctx.cloud.servers.launch(plan.request, dry_run=True)
         except ApiError as refusal:
-            await pause_or_raise(refusal, ctx, deadline)
+            if refusal.error_class not in _REFUSALS:
+                await pause_or_raise(refusal, ctx, deadline)
+                continue
+            check = Check(
+                rule=_DRY_RUN,
+                verdict="refused",
+                why=f"the cloud says no: {refusal.words or refusal.message}",
+                action=refusal.action,
+                code=refusal.code or "",
+                page=_DRY_RUN_PAGE,
+            )
         else:
-            break
+            why = "the cloud takes the request; it looks at form and mandatory fields only"
+            check = Check(rule=_DRY_RUN, verdict="passed", why=why)
+        return plan.model_copy(update={"checks": (*plan.checks, check)})
     return plan
 
 
@@ -223,10 +259,15 @@ async def _ready_request(image: Image, order: LaunchOrder, mode: Mode, mark: str
         raise Refused(report)
     if plan.request is None:
         raise _unplanned(order, plan)
+    return _marked(plan.request, order, mode, mark)
+
+
+def _marked(request: LaunchRequest, order: LaunchOrder, mode: Mode, mark: str) -> LaunchRequest:
+    """The request with what its servers are known by again; a drill's are called so, too."""
     if mode == "drill":
-        drill = {"name": drill_name(order.name, mark, order.count), "tags": plan.request.tags | {DRILL_TAG: mark}}
-        return plan.request.model_copy(update=drill)
-    return plan.request.model_copy(update={"tags": plan.request.tags | {LAUNCH_TAG: mark}})
+        drill = {"name": drill_name(order.name, mark, order.count), "tags": request.tags | {DRILL_TAG: mark}}
+        return request.model_copy(update=drill)
+    return request.model_copy(update={"tags": request.tags | {LAUNCH_TAG: mark}})
 
 
 def _unplanned(order: LaunchOrder, plan: LaunchPlan) -> CloudError:

@@ -13,6 +13,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import find_backup, image_of
 from backup_to_image.steps.launched import find_launched
 from backup_to_image.steps.once import server_job
+from backup_to_image.steps.plan import Mode
 
 __all__ = ["Leftover", "Leftovers", "left_by_launch", "look_for_leftovers", "look_for_servers"]
 
@@ -95,9 +96,9 @@ async def look_for_leftovers(order: ImageOrder, ctx: Context) -> Leftovers:
     return Leftovers(things=tuple(things), seen_at=ctx.clock.now(), unread=unread)
 
 
-async def look_for_servers(image: Image, order: LaunchOrder, ctx: Context) -> Leftovers:
+async def look_for_servers(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover") -> Leftovers:
     """Look at what a launch order has in the cloud. Makes nothing, takes no lease. Raises where the cloud does not tell."""
-    return Leftovers(things=await _servers(image, order, ctx), seen_at=ctx.clock.now())
+    return Leftovers(things=await _servers(image, order, ctx, mode), seen_at=ctx.clock.now())
 
 
 async def _noted(backup: Backup, ctx: Context) -> Record | None:
@@ -127,8 +128,8 @@ def _image_things(noted: Record | None, job: Job | None, image: Image | None) ->
     return things
 
 
-async def _servers(image: Image, order: LaunchOrder, ctx: Context) -> tuple[Leftover, ...]:
-    standing = await find_launched(image, order, ctx)
+async def _servers(image: Image, order: LaunchOrder, ctx: Context, mode: Mode = "failover") -> tuple[Leftover, ...]:
+    standing = await find_launched(image, order, ctx, mode=mode)
     servers = [
         Leftover(kind="server", id=one.id, name=one.name, status=one.status, made_at=one.created_at) for one in standing.servers
     ]

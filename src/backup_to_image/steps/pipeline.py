@@ -17,6 +17,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import look
 from backup_to_image.steps.launch import launch_server
 from backup_to_image.steps.make import start_image
+from backup_to_image.steps.names import doubted_by_drill
 from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.share import share_image, shared_with
 from backup_to_image.steps.validate import Look, ValidOrder, validate
@@ -98,6 +99,7 @@ def deliver(
     """Everything with its id. Partly done, when a later step failed or a probe did not answer."""
     backup = valid.findings.backup
     incomplete = outcome_of is not None or (launched is not None and launched.outcome == "partly")
+    cleared = launched is not None and launched.verified and doubted_by_drill(finished.image)
     return Delivery(
         outcome="partly" if incomplete else "adopted" if finished.adopted else "made",
         backup_id=backup.id,
@@ -105,7 +107,7 @@ def deliver(
         image_name=finished.image.name,
         status=finished.image.status,
         adopted=finished.adopted,
-        doubtful=finished.doubtful,
+        doubtful=None if cleared else finished.doubtful,
         job_id=finished.job_id,
         server_name=backup.resource_name or None,
         backup_created_at=backup.created_at,

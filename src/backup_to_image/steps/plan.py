@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from backup_to_image.errors import ApiError, CloudError
 from backup_to_image.model import (
@@ -24,37 +24,27 @@ from backup_to_image.model import (
     Limits,
     PlannedDisk,
     SecurityGroup,
-    Server,
     Subnet,
     Vpc,
     Zone,
 )
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.facts import SourceFacts, facts_of, recall
+from backup_to_image.steps.facts import SourceFacts, backup_of, facts_of, facts_of_image, recall
 from backup_to_image.steps.findings import Findings
-from backup_to_image.steps.names import FLAVOR_TAG, SOURCE_TAG, decode_tag
+from backup_to_image.steps.isolation import check_isolation, place_of
+from backup_to_image.steps.names import SOURCE_TAG
+from backup_to_image.steps.planner import LAUNCH_PAGE, Planner
 
 __all__ = ["plan_for_backup", "plan_launch"]
 
 T = TypeVar("T")
 Mode = Literal["drill", "failover"]
 
-_PAGE = "ECS api-ref/source/apis_recommended/lifecycle_management/creating_an_ecs.rst"
 _DISKS = "ECS api-ref/source/data_structure/data_structure_for_creating_ecss.rst"
 _SOLD = {"normal", "obt", "promotion"}
 _TAG_KEY = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _TAG_VALUE = re.compile(r"[A-Za-z0-9_-]{0,43}")
 _OUR_SERVER_TAGS = 2
-
-
-class _Named(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-
-
-N = TypeVar("N", bound=_Named)
 
 
 async def plan_for_backup(order: LaunchOrder, found: Findings, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
@@ -65,16 +55,7 @@ async def plan_for_backup(order: LaunchOrder, found: Findings, ctx: Context, *, 
 
 async def plan_launch(order: LaunchOrder, image: Image, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
     """The plan for an image. Makes nothing and may be repeated; reads the backup behind it where that is to be seen."""
-    backup: Backup | None = None
-    if image.backup_id:
-        try:
-            backup = await ctx.cloud.backups.get(image.backup_id)
-        except CloudError:
-            # A recipient need not see the owner's backup: the disks come back as they were (BEHAVIOUR.md 14).
-            backup = None
-    facts = await recall(image.backup_id, ctx) if image.backup_id else None
-    if facts is None and FLAVOR_TAG in image.tags:
-        facts = SourceFacts(server_id="", name="", flavor_id=decode_tag(image.tags[FLAVOR_TAG]))
+    backup, facts = await backup_of(image, ctx), await facts_of_image(image, ctx)
     source_id = image.tags.get(SOURCE_TAG) or (backup.resource_id if backup else None)
     plan = await _plan(order, image, backup, facts, ctx, mode, source_id)
     return plan.model_copy(update={"checks": (_ready(image), *plan.checks)})
@@ -90,51 +71,8 @@ def _ready(image: Image) -> Check:
         action="Wait until it is Normal." if (waits := image.status in {"queued", "saving"}) else "Choose another image.",
         waiting_helps=waits,
         code="Ecs.0032",
-        page=_PAGE,
+        page=LAUNCH_PAGE,
     )
-
-
-class _Planner:
-    """One plan in the making: what was resolved, and every reason for and against."""
-
-    def __init__(self, order: LaunchOrder) -> None:
-        self.order = order
-        self.checks: list[Check] = []
-
-    def passed(self, rule: str, why: str) -> None:
-        self.checks.append(Check(rule=f"launch: {rule}", verdict="passed", why=why))
-
-    def unknown(self, rule: str, why: str, *, because: CloudError | None = None) -> None:
-        told = {"code": because.code, "action": because.action, "waiting_helps": because.retryable} if because else {}
-        self.checks.append(Check.model_validate({"rule": f"launch: {rule}", "verdict": "unknowable", "why": why} | told))
-
-    def refuse(self, rule: str, why: str, action: str, *, code: str = "", page: str = _PAGE, waiting_helps: bool = False) -> None:
-        self.checks.append(
-            Check(
-                rule=f"launch: {rule}",
-                verdict="refused",
-                why=why,
-                action=action,
-                code=code,
-                page=page,
-                waiting_helps=waiting_helps,
-            )
-        )
-
-    def one(self, rule: str, wanted: str, things: Iterable[N], *, code: str = "") -> N | None:
-        """The one thing of that id or name; a name that several have is refused with their ids."""
-        all_of_them = list(things)
-        by_id = [thing for thing in all_of_them if thing.id == wanted]
-        named = by_id or [thing for thing in all_of_them if thing.name == wanted]
-        if len(named) == 1:
-            return named[0]
-        if named:
-            ids = ", ".join(thing.id for thing in named)
-            self.refuse(rule, f"{len(named)} are called {wanted!r}", f"Write the id instead: {ids}.", code=code)
-        else:
-            known = ", ".join(sorted({thing.name for thing in all_of_them})) or "none"
-            self.refuse(rule, f"there is no {wanted!r} in this project", f"There are: {known}.", code=code)
-        return None
 
 
 async def _plan(
@@ -146,7 +84,7 @@ async def _plan(
     mode: Mode,
     source_id: str | None,
 ) -> LaunchPlan:
-    planner = _Planner(order)
+    planner = Planner(order)
     cloud = ctx.cloud
 
     async def attempt(what: str, request: Awaitable[T]) -> T | None:
@@ -172,10 +110,9 @@ async def _plan(
     )
     vpc, subnet = _network(planner, vpcs, subnets)
     group_ids = _groups(planner, groups)
-    if mode == "drill" and source_id:
-        source = await attempt("isolation", cloud.servers.find(source_id))
-        if source:
-            _isolated(planner, source, subnet, group_ids)
+    if mode == "drill":
+        source = await attempt("isolation", cloud.servers.find(source_id)) if source_id else None
+        check_isolation(planner, place_of(source, facts), subnet, groups, group_ids)
     zone = _zone(planner, zones)
     flavor = _flavor(planner, flavors, facts, image, zone)
     if limits and flavor:
@@ -205,7 +142,7 @@ async def _plan(
     return LaunchPlan(order_name=order.name, mode=mode, request=request, disks=disks, checks=tuple(planner.checks))
 
 
-def _network(planner: _Planner, vpcs: list[Vpc] | None, subnets: list[Subnet] | None) -> tuple[Vpc | None, Subnet | None]:
+def _network(planner: Planner, vpcs: list[Vpc] | None, subnets: list[Subnet] | None) -> tuple[Vpc | None, Subnet | None]:
     wanted = planner.order.network
     vpc = planner.one("VPC", wanted.vpc, vpcs, code="Ecs.0038") if vpcs is not None else None
     inside = [subnet for subnet in subnets or [] if vpc is None or subnet.vpc_id == vpc.id]
@@ -219,7 +156,7 @@ def _network(planner: _Planner, vpcs: list[Vpc] | None, subnets: list[Subnet] | 
     return vpc, subnet
 
 
-def _groups(planner: _Planner, groups: list[SecurityGroup] | None) -> tuple[str, ...] | None:
+def _groups(planner: Planner, groups: list[SecurityGroup] | None) -> tuple[str, ...] | None:
     wanted = planner.order.network.security_groups
     if not wanted:
         planner.passed("security groups", "the project's default group")
@@ -233,28 +170,7 @@ def _groups(planner: _Planner, groups: list[SecurityGroup] | None) -> tuple[str,
     return tuple(group.id for group in found if group)
 
 
-def _isolated(planner: _Planner, source: Server, subnet: Subnet | None, group_ids: tuple[str, ...] | None) -> None:
-    """A clone boots with its source's identity and starts its services (BEHAVIOUR.md 11): a drill keeps away from the source."""
-    used: list[str] = []
-    if subnet and subnet.cidr and source.vpc_id in {"", subnet.vpc_id}:
-        inside = ip_network(subnet.cidr, strict=False)
-        if any(ip_address(address.ip) in inside for address in source.addresses if not address.floating):
-            used.append(f"subnet {subnet.name}")
-    own = {*source.security_group_ids, *source.security_group_names}
-    named = {*planner.order.network.security_groups} or {"default"}
-    if shared := own & (named | {*(group_ids or ())}):
-        used.append(f"security group {', '.join(sorted(named & own or shared))}")
-    if used:
-        planner.refuse(
-            "isolation",
-            f"{source.name} itself, which the drill is a copy of, is in {' and '.join(used)}",
-            "Name a subnet and a security group for drills alone: a copy has its source's identity and starts its services.",
-        )
-    else:
-        planner.passed("isolation", f"{source.name} is in another subnet and in other security groups")
-
-
-def _zone(planner: _Planner, zones: list[Zone] | None) -> str | None:
+def _zone(planner: Planner, zones: list[Zone] | None) -> str | None:
     wanted = planner.order.availability_zone
     if wanted is None:
         planner.passed("availability zone", "chosen by the cloud")
@@ -272,7 +188,7 @@ def _zone(planner: _Planner, zones: list[Zone] | None) -> str | None:
 
 
 def _flavor(  # noqa: PLR0911 - one answer per way of naming a flavor
-    planner: _Planner, flavors: list[Flavor] | None, facts: SourceFacts | None, image: Image | None, zone: str | None
+    planner: Planner, flavors: list[Flavor] | None, facts: SourceFacts | None, image: Image | None, zone: str | None
 ) -> Flavor | None:
     wanted = planner.order.flavor
     if flavors is None:
@@ -306,7 +222,7 @@ def _flavor(  # noqa: PLR0911 - one answer per way of naming a flavor
 
 
 def _smallest(
-    planner: _Planner, need: FlavorNeed, flavors: Sequence[Flavor], image: Image | None, zone: str | None
+    planner: Planner, need: FlavorNeed, flavors: Sequence[Flavor], image: Image | None, zone: str | None
 ) -> Flavor | None:
     fitting = [
         flavor
@@ -337,7 +253,7 @@ def _misfit(flavor: Flavor, image: Image | None) -> str:
     return ""
 
 
-def _quota(planner: _Planner, limits: Limits, flavor: Flavor) -> None:
+def _quota(planner: Planner, limits: Limits, flavor: Flavor) -> None:
     count = planner.order.count
     for what, quota, need in (
         ("servers", limits.servers, count),
@@ -355,7 +271,7 @@ def _quota(planner: _Planner, limits: Limits, flavor: Flavor) -> None:
         planner.passed("quota", f"room for {count} more server{'s' if count > 1 else ''}")
 
 
-def _key_pair(planner: _Planner, keys: list[str] | None) -> None:
+def _key_pair(planner: Planner, keys: list[str] | None) -> None:
     wanted = planner.order.login.key_pair
     if wanted is None:
         planner.passed("login", "the accounts inside the image")
@@ -367,7 +283,7 @@ def _key_pair(planner: _Planner, keys: list[str] | None) -> None:
         planner.passed("login", f"key pair {wanted}")
 
 
-def _tags(planner: _Planner) -> None:
+def _tags(planner: Planner) -> None:
     tags = planner.order.tags
     wrong = [f"{key}={value}" for key, value in tags.items() if not (_TAG_KEY.fullmatch(key) and _TAG_VALUE.fullmatch(value))]
     if wrong:
@@ -386,7 +302,7 @@ def _tags(planner: _Planner) -> None:
 
 
 def _disks(
-    planner: _Planner, backup: Backup | None, image: Image | None, facts: SourceFacts | None
+    planner: Planner, backup: Backup | None, image: Image | None, facts: SourceFacts | None
 ) -> tuple[tuple[PlannedDisk, ...], tuple[LaunchDisk, ...]]:
     order = planner.order
     disks = backup.disks if backup else ()
@@ -434,7 +350,7 @@ def _disks(
 
 
 def _retuned(
-    planner: _Planner, disks: tuple[BackupDisk, ...], devices: dict[str, str]
+    planner: Planner, disks: tuple[BackupDisk, ...], devices: dict[str, str]
 ) -> tuple[tuple[LaunchDisk, ...], dict[str, LaunchDisk]]:
     chosen: dict[str, LaunchDisk] = {}
     for wanted in planner.order.data_disks if disks else ():

@@ -301,7 +301,13 @@ def _just_now(finished: FinishedImage, ctx: Context) -> bool:
 
 
 def _probed(outcome: str, *, probed: bool) -> str:
-    return "does not answer every probe" if outcome == "partly" else "answers its probes" if probed else "is ACTIVE, not probed"
+    return (
+        "is not all as ordered (disks, probes)"
+        if outcome == "partly"
+        else "answers its probes"
+        if probed
+        else "is ACTIVE, not probed"
+    )
 
 
 def _again(order: OpenOrder) -> str:

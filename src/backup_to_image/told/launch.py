@@ -7,7 +7,8 @@ from backup_to_image.told.told import Fields, Grid, Told
 
 __all__ = ["launch_fields", "launch_grid", "told_launch", "told_plan"]
 
-_WORDS = {"made": "launched", "adopted": "was there already, adopted", "partly": "is there, but did not answer every probe"}
+_WORDS = {"made": "launched", "adopted": "was there already, adopted", "partly": "is there, but not all is as ordered"}
+_VERDICT = {True: "ok", False: "NO", None: "?"}
 
 
 def told_launch(launch: LaunchDelivery) -> Told:
@@ -16,7 +17,7 @@ def told_launch(launch: LaunchDelivery) -> Told:
     return Told(
         exit_code=5 if partly else 0,
         outcome=launch.outcome,
-        title=_title(launch),
+        title=f"{_title(launch)}: {launch.order_name}",
         content=launch_fields(launch),
         grids=(launch_grid(launch),),
     )
@@ -54,21 +55,39 @@ def launch_fields(launch: LaunchDelivery) -> Fields:
         "addresses": list(launch.addresses),
         "probes": [probe.model_dump(mode="json") for probe in launch.probes],
         "probed": launch.probed,
+        "disks": [one.model_dump(mode="json") for one in launch.disks],
+        "drift": [one.model_dump(mode="json") for one in launch.drift],
+        "drift_unknown": launch.drift_unknown,
+        "drill": launch.drill,
+        "verified": launch.verified,
+        "verified_why": launch.verified_why,
+        "left_behind": list(launch.left_behind),
     }
 
 
 def launch_grid(launch: LaunchDelivery) -> Grid:
     """The same as a table."""
-    pairs = [
-        ("server", f"{', '.join(launch.server_names)}  {', '.join(launch.server_ids)}"),
+    remove = f"`b2i teardown {launch.launch_id}`"
+    pairs: list[tuple[str, str | None]] = [
+        ("server", f"{', '.join(launch.server_names)}  {', '.join(launch.server_ids)}".strip()),
         ("addresses", ", ".join(launch.addresses)),
-        ("launch id", f"{launch.launch_id} (remove it with `b2i teardown {launch.launch_id}`)"),
+        ("launch id", launch.launch_id if launch.drill else f"{launch.launch_id} (remove it with {remove})"),
     ]
-    pairs += [(f"probe {one.probe}", f"{'ok' if one.ok else 'NO'}: {one.answer} ({one.seconds:.0f} s)") for one in launch.probes]
-    if not launch.probed:
+    if launch.drill:
+        left = ", ".join(launch.left_behind)
+        pairs.append(("left behind", f"{left}; {remove} removes it" if left else "nothing: the server was taken down again"))
+    pairs += [("disks", f"{_VERDICT[one.ok]}: {one.answer}") for one in launch.disks]
+    pairs += [("other than the source", str(one)) for one in launch.drift]
+    pairs.append(("other than the source", f"not known: {launch.drift_unknown}" if launch.drift_unknown else None))
+    pairs += [(f"probe {one.probe}", f"{_VERDICT[one.ok]}: {one.answer} ({one.seconds:.0f} s)") for one in launch.probes]
+    if launch.probed:
+        pairs.append(("image", "marked as verified" if launch.verified else f"not marked as verified: {launch.verified_why}"))
+    else:
         pairs.append(("probes", "not probed: the order asks for none, ACTIVE is all the proof"))
-    return Grid.of(f"Server {_WORDS.get(launch.outcome, launch.outcome)}", pairs)
+    return Grid.of(_title(launch), pairs)
 
 
 def _title(launch: LaunchDelivery) -> str:
-    return f"Server {', '.join(launch.server_names)} {_WORDS.get(launch.outcome, launch.outcome)}"
+    if launch.drill:
+        return "Drill: " + ("its server is not all as ordered" if launch.outcome == "partly" else "its server was as ordered")
+    return f"Server {_WORDS.get(launch.outcome, launch.outcome)}"

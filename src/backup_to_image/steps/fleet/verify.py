@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 
-from backup_to_image.errors import B2iError, CloudError, NotFound, Refused, StillRunning
+from backup_to_image.errors import B2iError, CloudError, Refused, StillRunning
 from backup_to_image.journal import Record, hold
-from backup_to_image.model import Image, LaunchDelivery, LaunchOrder, ProbeResult, Value
+from backup_to_image.model import Image, LaunchDelivery, LaunchOrder
 from backup_to_image.model.night import FleetMember, Verified
 from backup_to_image.model.policy import VerifyRule
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.launch import launch_within
 from backup_to_image.steps.launched import Standing, find_launched, launch_marks
-from backup_to_image.steps.names import DOUBTFUL_TAG, SOURCE_TAG, VERIFIED_TAG, doubt_of_drill, doubted_by_drill
+from backup_to_image.steps.names import SOURCE_TAG, VERIFIED_TAG
 from backup_to_image.steps.orders import ORDER, OpenOrder, OrderedDrill, open_orders, ordered
 from backup_to_image.steps.teardown import find_launch, tear_down
+from backup_to_image.steps.verified import doubt, prove
 from backup_to_image.waiting import passes
 
-__all__ = ["choose_sample", "end_left_drills", "last_turns", "left_drills", "verify_image"]
+__all__ = ["Drilled", "choose_sample", "drill_image", "end_left_drills", "last_turns", "left_drills", "verify_image"]
 
 T = TypeVar("T")
 
@@ -81,6 +83,17 @@ def _day(text: str | None) -> date | None:
 # -- the drill ----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Drilled:
+    """What came of one drill; its server is gone, or named in what is left."""
+
+    verified: Verified
+    launched: LaunchDelivery | None
+    left: tuple[str, ...]
+    error: B2iError | None
+    """Why it did not come to its probes."""
+
+
 async def verify_image(
     image: Image, drill: LaunchOrder, ctx: Context, *, deadline: datetime, night: date | None = None
 ) -> Verified:
@@ -93,13 +106,20 @@ async def verify_image(
     its server and takes it down; the journal keeps the drill, and the reconciler takes its server down after the deadline.
     Raises CloudError, StillRunning and JournalError before anything was launched; what goes wrong later is told in the answer.
     """
+    return (await drill_image(image, drill, ctx, deadline=deadline, night=night)).verified
+
+
+async def drill_image(
+    image: Image, drill: LaunchOrder, ctx: Context, *, deadline: datetime, night: date | None = None
+) -> Drilled:
+    """What `verify_image` does, told in full: the servers as they were, and the error where it did not come to its probes."""
     began = ctx.clock.now()
     night = night or began.date()
     async with hold(ctx.journal, "drill", ctx.project_id, f"{drill.name} of {image.id}", deadline=deadline):
         standing = await _standing(image, drill, ctx)
         wanted = OrderedDrill(launch_id=standing.mark, image_id=image.id)
         left: tuple[str, ...] = ()
-        seen = _Seen(reason="")
+        seen = _Seen()
         with suppress(_LeftBehind):
             async with ordered(wanted, ctx, patience=max(deadline - ctx.clock.now(), timedelta(0))) as until:
                 await _note_turn(image, night, ctx)
@@ -112,14 +132,15 @@ async def verify_image(
     ctx.tell(
         f"drill {standing.mark} of image {image.name}: {'verified' if seen.ok else 'not verified'}{reason and f': {reason}'}"
     )
-    return Verified(
+    verified = Verified(
         ok=seen.ok,
         launch_id=standing.mark,
         seconds=round((ctx.clock.now() - began).total_seconds(), 1),
-        probes=seen.probes,
+        probes=seen.delivery.probes if seen.delivery else (),
         reason=reason,
         left_behind=left_behind,
     )
+    return Drilled(verified, seen.delivery, left, seen.error)
 
 
 async def left_drills(drill: LaunchOrder, ctx: Context) -> tuple[OpenOrder, ...]:
@@ -184,12 +205,14 @@ async def _standing(image: Image, drill: LaunchOrder, ctx: Context) -> Standing:
     return await find_launched(image, drill, ctx, mode="drill")
 
 
-class _Seen(Value):
+@dataclass(frozen=True)
+class _Seen:
     """What a drill has shown before its server goes."""
 
     ok: bool = False
-    reason: str
-    probes: tuple[ProbeResult, ...] = ()
+    reason: str = ""
+    delivery: LaunchDelivery | None = None
+    error: B2iError | None = None
     launched: bool = False
     """Whether there may be a server that has to go."""
 
@@ -205,53 +228,23 @@ async def _seen(image: Image, drill: LaunchOrder, standing: Standing, ctx: Conte
     """Launch, probe, mark. Whoever stops it meanwhile waits until the server is taken down."""
     try:
         delivery = await launch_within(image, drill, ctx, mode="drill", deadline=until)
-        ok, reason = await _judge(delivery, image, night, ctx)
+        proof = await prove(delivery, image, night, ctx)
+        doubted = await doubt(image, night, ctx) if delivery.outcome == "partly" else ""
     except asyncio.CancelledError:
         ctx.tell(f"drill {standing.mark}: stopped; its server is taken down first")
         if left := await _surely(_take_down(standing.mark, ctx)):
             ctx.tell(f"drill {standing.mark}: left behind: {', '.join(left)}; `b2i teardown {standing.mark}` removes it")
         raise
-    except Refused as refused:
-        return _Seen(reason=f"{refused.message} {refused.action}".strip(), launched=bool(standing.servers))
     except B2iError as error:
-        return _Seen(reason=f"{error.message} {error.action}".strip(), launched=True)
-    return _Seen(ok=ok, reason=reason, probes=delivery.probes, launched=True)
-
-
-async def _judge(delivery: LaunchDelivery, image: Image, night: date, ctx: Context) -> tuple[bool, str]:
-    """Whether the image is verified by this, and marked so; else why not."""
-    silent = [f"{one.probe}: {one.answer}" for one in delivery.probes if not one.ok]
-    if silent:
-        doubted = await _doubt(image, night, ctx)
-        return False, f"its server does not answer every probe ({'; '.join(silent)}){doubted}"
-    if not delivery.probed:
-        return False, "not probed: its server is ACTIVE, and the drill's launch order asks for no probes"
-    if DOUBTFUL_TAG in image.tags and not doubted_by_drill(image):
-        return False, "it answers every probe, and stays doubtful: its source server was started while it was made"
-    if SOURCE_TAG not in image.tags:
-        return True, "it answers every probe; it was made by somebody else, so it is not marked"
-    try:
-        if DOUBTFUL_TAG in image.tags:
-            with suppress(NotFound):
-                await ctx.cloud.images.remove_tag(image.id, DOUBTFUL_TAG)
-        await ctx.cloud.images.set_tag(image.id, VERIFIED_TAG, f"{night:%Y%m%d}")
-    except CloudError as error:
-        return False, f"it answers every probe, and could not be marked as verified: {error.message}"
-    return True, ""
-
-
-async def _doubt(image: Image, night: date, ctx: Context) -> str:
-    """Mark the image as doubtful: it does not count as good until a drill of it is answered. What was marked before stays so.
-
-    One that was verified once is not doubted: images do not change, so something else has.
-    """
-    if SOURCE_TAG not in image.tags or VERIFIED_TAG in image.tags or DOUBTFUL_TAG in image.tags:
-        return ""
-    try:
-        await ctx.cloud.images.set_tag(image.id, DOUBTFUL_TAG, doubt_of_drill(night))
-    except CloudError as error:
-        return f"; it could not be marked as doubtful: {error.message.rstrip('.')}"
-    return "; it is marked as doubtful until a drill of it is answered"
+        launched = not isinstance(error, Refused) or bool(standing.servers)
+        return _Seen(reason=f"{error.message} {error.action}".strip(), error=error, launched=launched)
+    why = proof.why + doubted
+    return _Seen(
+        ok=proof.marked or (proof.answered and not proof.ours),
+        reason=why,
+        delivery=delivery.model_copy(update={"verified": proof.marked, "verified_why": why}),
+        launched=True,
+    )
 
 
 async def _surely(work: Coroutine[None, None, T]) -> T:

@@ -1,0 +1,52 @@
+"""A drill that a person orders: what a night does with one image, told as a launch is, and ended by the cloud's own reason."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from backup_to_image.errors import B2iError, CloudError, StillRunning
+from backup_to_image.model import Image, LaunchDelivery, LaunchOrder
+from backup_to_image.steps.context import Context, minutes
+from backup_to_image.steps.fleet.verify import Drilled, drill_image
+
+__all__ = ["drill_by_hand"]
+
+
+async def drill_by_hand(image: Image, order: LaunchOrder, ctx: Context, *, patience: timedelta) -> LaunchDelivery:
+    """Launch the order's server away from its source, probe it, mark the image, and take the server down whatever comes.
+
+    The same rules as in a night, and safe to repeat as there: the next run goes on with what a killed one has left, and the
+    reconciler takes it down after the deadline. What is left behind is told in the delivery (`outcome` partly). Where it did not
+    come to the probes and nothing is left, raises the reason: Refused with every one before anything is made, JobFailed,
+    CloudError. Raises StillRunning where another run is at the same drill.
+    """
+    drilled = await drill_image(image, order, ctx, deadline=ctx.deadline(patience))
+    if drilled.error and not drilled.left:
+        raise _ended(drilled.error, order, patience)
+    delivery = drilled.launched or _not_seen(drilled, image, order)
+    outcome = "partly" if drilled.left else delivery.outcome
+    return delivery.model_copy(update={"outcome": outcome, "drill": True, "left_behind": drilled.left})
+
+
+def _ended(error: B2iError, order: LaunchOrder, patience: timedelta) -> B2iError:
+    """Why there was nothing to probe. Nothing runs any more, although the error may have been that something did."""
+    if not isinstance(error, StillRunning):
+        return error
+    return CloudError(
+        f"The drill of {order.name} was not there within {minutes(patience)} ({error.last_seen}), and nothing of it is left.",
+        action="Give it longer with `--timeout`.",
+        retryable=True,
+    )
+
+
+def _not_seen(drilled: Drilled, image: Image, order: LaunchOrder) -> LaunchDelivery:
+    return LaunchDelivery(
+        outcome="partly",
+        launch_id=drilled.verified.launch_id,
+        image_id=image.id,
+        order_name=order.name,
+        server_ids=(),
+        adopted=False,
+        probed=bool(order.probes),
+        verified_why=drilled.verified.reason,
+    )
