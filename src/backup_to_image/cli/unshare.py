@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from backup_to_image.cli.options import Options, common_options
 from backup_to_image.cli.order import LENGTH
-from backup_to_image.cli.share import BLANK
+from backup_to_image.cli.share import BLANK as SHARES
 
 if TYPE_CHECKING:
     from backup_to_image.cli.output import Output
 
 __all__ = ["BLANK", "command"]
+
+BLANK: dict[str, Any] = {**SHARES, "notes": []}
 
 _EPILOG = """\b
 Examples:
@@ -39,16 +41,16 @@ def command(options: Options, image: str, projects: tuple[str, ...], timeout: ti
 
     async def work(output: Output) -> int:
         from backup_to_image.steps.recipients import resolve_members
-        from backup_to_image.steps.sharing import find_image, unshare
+        from backup_to_image.steps.sharing import find_image, unshare, what_it_means
 
         async with connected(options, output) as ctx:
             found = await find_image(image, ctx, besides=resolve_members(projects, ctx.settings).checks)
             async with members_told(found, ctx, output):
                 shares = await unshare(found, projects, ctx, patience=timeout)
+            notes = what_it_means(shares)
+            output.blank["notes"] = list(notes)
             code = end_with(shares, output)
-            output.show(
-                "It is gone for those who had it. Servers that they have made of it live on; their OS cannot be reinstalled."
-            )
+            output.show(*notes)
             return code
 
     return perform(options, work, blank=dict(BLANK))

@@ -201,7 +201,7 @@ async def _server_of(
 
 async def _share(finished: FinishedImage, wanted: OrderedImage, ctx: Context) -> str:
     """Share as ordered, with projects that b2i.yaml still names; returns the words for it."""
-    allowed = tuple(project for project in wanted.recipients if project in ctx.settings.projects.values())
+    allowed = tuple(project for project in wanted.recipients if project in ctx.settings.recipients)
     shared = await share_image(finished.image, allowed, ctx, share_for=wanted.share_for)
     refused = [project for project in wanted.recipients if project not in allowed]
     words = f", shared with {', '.join(shared)}" if shared else ""
@@ -221,7 +221,7 @@ async def _member(wanted: OrderedShare | OrderedUnshare, ctx: Context) -> _Found
     if not gives:
         members_refused(await end_shares(image, (wanted.recipient,), ctx))
         return _Found(outcome="finished", words=f"{wanted.recipient} has it no more", ids=ids)
-    if wanted.recipient not in ctx.settings.projects.values():
+    if wanted.recipient not in ctx.settings.recipients:
         return _Found(outcome="failed", words="b2i.yaml does not name the recipient any more", ids=ids)
     await share_image(image, (wanted.recipient,), ctx, share_for=wanted.share_for)
     return _Found(outcome="finished", words=f"{wanted.recipient} has it", ids=ids)
