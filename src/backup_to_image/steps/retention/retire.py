@@ -37,6 +37,8 @@ __all__ = ["Expendable", "Retired", "Retirement", "RetirementPlan"]
 
 _AT_ONCE = 8
 """Deletions, and looks at members, side by side."""
+_OF_IMAGE = (OrderedLaunch, OrderedShare, OrderedHandOver, OrderedChange)
+"""Orders that need the image they name."""
 
 
 class Expendable(Value):
@@ -324,8 +326,7 @@ class Retirement:
             return "a drill runs on it"
         for order in await open_orders(self._ctx):
             wanted = order.ordered
-            takes = OrderedLaunch | OrderedShare | OrderedHandOver | OrderedChange
-            of_image = isinstance(wanted, takes) and wanted.image_id == doomed.image_id
+            of_image = isinstance(wanted, _OF_IMAGE) and wanted.image_id == doomed.image_id
             of_backup = isinstance(wanted, OrderedImage) and wanted.backup_id == doomed.backup_id
             if order.state in {"open", "late"} and (of_image or of_backup):
                 return f"`b2i {wanted.verb}` of {wanted.subject} has not ended"
