@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from backup_to_image.forms import AcceptForm
+from backup_to_image.forms import AcceptForm, expected_launch
 from backup_to_image.told.offers import offer_known, told_answer, told_offers
 from backup_to_image.told.told import Fields
 from tasks.cancelled import report_cancelled_order
@@ -37,11 +37,15 @@ async def accept(order: AcceptForm, project: OtcProject) -> State[Any]:
     try:
         if before := await begin(order):
             return before
+        launch = expected_launch(order, project.settings())
         async with project.connect(tell=get_run_logger().info) as ctx:
             if not order.image.strip():
                 return await ended(told_offers(await list_offers(ctx), ctx.settings), order)
             offer = await find_offer(order.image.strip(), ctx)
             known |= offer_known(offer)
-            return await ended(told_answer(await accept_offer(offer, order, ctx)), order)
+            answered = await accept_offer(
+                offer, ctx, vault=order.into, despite_size=order.despite_size, launch=launch, patience=order.patience
+            )
+            return await ended(told_answer(answered), order)
     except B2iError as error:
         return await ended_badly(error, order, known)

@@ -35,8 +35,8 @@ async def launch(order: LaunchForm, project: OtcProject) -> State[Any]:
     try:
         if before := await begin(order):
             return before
+        wanted = order.order(project.settings())
         async with project.connect(tell=get_run_logger().info) as ctx:
-            wanted = order.order(ctx.settings)
             image = await find_launchable(order.image.strip(), ctx)
             if order.dry_run:
                 plan = await plan_launch(image, wanted, ctx, mode=order.mode, another=order.another)

@@ -38,7 +38,7 @@ async def share(order: ShareForm, project: OtcProject) -> State[Any]:
         if before := await begin(order):
             return before
         async with project.connect(tell=get_run_logger().info) as ctx:
-            image = await find_image_to_share(order, ctx)
+            image = await find_image_to_share(order.image, tuple(order.projects), ctx)
             if not order.projects:
                 return await ended(told_shares(await list_members(image, ctx)), order)
             async with members_known(image, ctx, known):

@@ -38,7 +38,7 @@ async def unshare(order: UnshareForm, project: OtcProject) -> State[Any]:
         if before := await begin(order):
             return before
         async with project.connect(tell=get_run_logger().info) as ctx:
-            image = await find_image_to_unshare(order, ctx)
+            image = await find_image_to_unshare(order.image, tuple(order.projects), ctx)
             async with members_known(image, ctx, known):
                 shares = await unshare_from(image, order, ctx)
             return await ended(told_unshared(shares), order)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 
 from backup_to_image.errors import Refused
-from backup_to_image.forms import AcceptForm, ActionForm, ChangeForm, LaunchForm, RejectForm, ShareForm, TeardownForm, UnshareForm
+from backup_to_image.forms import (
+    AcceptForm,
+    ActionForm,
+    ChangeForm,
+    HandOverForm,
+    LaunchForm,
+    RejectForm,
+    ShareForm,
+    TeardownForm,
+    UnshareForm,
+)
 from backup_to_image.steps.change_os import look_at_server
 from backup_to_image.steps.change_plan import find_server
 from backup_to_image.steps.context import Context
@@ -24,7 +34,7 @@ async def left_of_order(form: ActionForm, ctx: Context) -> Leftovers:
         match form:
             case ShareForm(projects=[]) | AcceptForm(image="") | LaunchForm(dry_run=True) | ChangeForm(dry_run=True):
                 pass
-            case ShareForm() | UnshareForm():
+            case ShareForm() | UnshareForm() | HandOverForm():
                 left = await look_for_shares(await find_image(form.image, ctx), ctx)
             case AcceptForm() | RejectForm():
                 left = await look_for_answer((await find_offer(form.image, ctx)).image, ctx)

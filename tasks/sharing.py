@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
 from prefect import task
 
-from backup_to_image.forms import AcceptForm, RejectForm, ShareForm, UnshareForm
-from backup_to_image.model import Image
-from backup_to_image.steps import offers, sharing
+from backup_to_image.errors import CloudError
+from backup_to_image.forms import AcceptOffersForm, RejectForm, ShareForm, UnshareForm
+from backup_to_image.model import Image, LaunchOrder
+from backup_to_image.steps import accept_offers, offers, sharing
+from backup_to_image.steps.accept_offers import AcceptedOffers
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.offers import Answered, Offer
+from backup_to_image.steps.share import offer_image
 from backup_to_image.steps.sharing import Shares
+from backup_to_image.steps.vaults import Room
 from tasks.events import image_shared, image_taken_back, offer_answered
 from tasks.policy import RETRY
 
 __all__ = [
     "accept_offer",
+    "accept_trusted",
     "find_image_to_share",
     "find_image_to_unshare",
     "find_offer",
     "list_members",
     "list_offers",
+    "offer_to",
     "reject_offer",
     "share_with",
     "unshare_from",
 ]
 
 
-@task(name="find image", task_run_name="find image {order.image}", **RETRY)
-async def find_image_to_share(order: ShareForm, ctx: Context) -> Image:
+@task(name="find image", task_run_name="find image {image}", **RETRY)
+async def find_image_to_share(image: str, projects: tuple[str, ...], ctx: Context) -> Image:
     """The image of that id or unique name. Raises Refused, with what is wrong with the projects too."""
-    return await sharing.find_image_to_share(order.image, tuple(order.projects), ctx)
+    return await sharing.find_image_to_share(image, projects, ctx)
 
 
-@task(name="find image", task_run_name="find image {order.image}", **RETRY)
-async def find_image_to_unshare(order: UnshareForm, ctx: Context) -> Image:
+@task(name="find image", task_run_name="find image {image}", **RETRY)
+async def find_image_to_unshare(image: str, projects: tuple[str, ...], ctx: Context) -> Image:
     """The same where it is taken back."""
-    return await sharing.find_image_to_unshare(order.image, tuple(order.projects), ctx)
+    return await sharing.find_image_to_unshare(image, projects, ctx)
 
 
 @task(name="list members", task_run_name="list members of {image.name}", **RETRY)
@@ -78,13 +87,49 @@ async def find_offer(image: str, ctx: Context) -> Offer:
 
 
 @task(name="accept offer", task_run_name="accept {offer.image.name}", **RETRY)
-async def accept_offer(offer: Offer, order: AcceptForm, ctx: Context) -> Answered:
-    """Take the image into a vault of this project, and prove as its recipient that it is there."""
+async def accept_offer(
+    offer: Offer,
+    ctx: Context,
+    *,
+    vault: str | None,
+    despite_size: bool,
+    launch: LaunchOrder | None,
+    room: Room | None = None,
+    patience: timedelta,
+) -> Answered:
+    """Take the image into a vault of this project, and prove as its recipient that it is there and could be launched."""
     answered = await offers.accept(
-        offer, ctx, vault=order.vault.strip() or None, despite_size=order.despite_size, patience=order.patience
+        offer, ctx, vault=vault, despite_size=despite_size, launch=launch, room=room, patience=patience
     )
     offer_answered(answered)
     return answered
+
+
+@task(name="accept offers", task_run_name="accept offers", **RETRY)
+async def accept_trusted(order: AcceptOffersForm, ctx: Context) -> AcceptedOffers:
+    """Take what the senders on the list offer; each offer ends for itself."""
+    done = await accept_offers.accept_offers(ctx, vault=order.into, despite_size=order.despite_size, patience=order.patience)
+    for one in done.wanted:
+        if one.answered:
+            offer_answered(one.answered)
+    return done
+
+
+@task(name="offer image", task_run_name="offer {image.name}", **RETRY)
+async def offer_to(
+    image: Image,
+    projects: tuple[str, ...],
+    ctx: Context,
+    *,
+    deadline: datetime,
+    share_for: timedelta | None,
+    there: Collection[str],
+) -> dict[str, CloudError]:
+    """Share the image until the projects are members; returns whom the cloud refused, with its reason."""
+    refused = await offer_image(image, projects, ctx, deadline=deadline, share_for=share_for, there=there)
+    if have := tuple(project for project in projects if project not in refused):
+        image_shared(image, have)
+    return refused
 
 
 @task(name="reject offer", task_run_name="reject {offer.image.name}", **RETRY)

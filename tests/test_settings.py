@@ -62,6 +62,18 @@ def test_whatever_stands_in_it_is_answered_in_words(tmp_path: Path, text: str) -
     assert "b2i.yaml:1" in wrong.value.message
 
 
+def test_trusted_senders_are_named_by_id_or_by_an_alias_that_is_there(tmp_path: Path) -> None:
+    other = "F" * 32
+    write(tmp_path / "b2i.yaml", f"projects: {{dr: {PROJECT.upper()}}}\naccept_from: [dr, {other}]\n")
+    found = read_settings(environ={}, cwd=tmp_path)
+    assert found.senders == {PROJECT, other.lower()}
+    write(tmp_path / "b2i.yaml", f"projects: {{dr: {PROJECT}}}\naccept_from: [dr, shop, 12x]\n")
+    with pytest.raises(UsageError) as wrong:
+        read_settings(environ={}, cwd=tmp_path)
+    assert "'shop', '12x'" in wrong.value.message
+    assert "b2i.yaml:2" in wrong.value.message
+
+
 def test_the_journal_lies_beside_the_settings_or_where_the_system_keeps_state(tmp_path: Path) -> None:
     file = write(tmp_path / "etc" / "b2i.yaml", "journal: notes")
     assert read_settings(str(file), environ={}).journal_place({}) == file.parent / "notes"

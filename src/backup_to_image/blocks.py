@@ -20,7 +20,7 @@ from pydantic import Field, SecretStr
 from backup_to_image.errors import UsageError
 from backup_to_image.journal import Journal
 from backup_to_image.otc import Cloud, Credentials, read_clouds
-from backup_to_image.settings import read_settings
+from backup_to_image.settings import Settings, read_settings
 from backup_to_image.steps.context import Context
 
 __all__ = ["DEFAULT_BLOCK", "OtcProject"]
@@ -136,6 +136,15 @@ class OtcProject(Block):
         """A connection that has not said a word yet. Raises UsageError naming everything that is wrong with the credentials."""
         return Cloud.connect(self.credentials())
 
+    def settings(self) -> Settings:
+        """What b2i.yaml on the worker says. Raises UsageError with every mistake of it."""
+        return read_settings(self.settings_file or None)
+
+    @property
+    def name(self) -> str:
+        """What the block is called; empty where it was not saved."""
+        return self._block_document_name or ""
+
     @asynccontextmanager
     async def connect(self, *, tell: Callable[[str], None] | None = None) -> AsyncGenerator[Context]:
         """Settings read, journal writable, logged in: what every step works with, closed afterwards.
@@ -144,7 +153,7 @@ class OtcProject(Block):
         The worker's files decide whom images may be shared with and where the journal lies. Raises UsageError for settings or
         credentials that are wrong, LoginRefused, JournalError; nothing was made then.
         """
-        settings = read_settings(self.settings_file or None)
+        settings = self.settings()
         async with self.cloud() as cloud, Journal.at(settings.journal_place(os.environ), clock=cloud.clock) as journal:
             cloud.budget.tell = tell
             await cloud.login()

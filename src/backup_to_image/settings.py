@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from backup_to_image.errors import UsageError
@@ -17,9 +18,14 @@ from backup_to_image.model.orders import Duration
 from backup_to_image.model.shared_place import PASSWORD_VARIABLE, SharedPlace
 from backup_to_image.yamlfile import HIDDEN, load_file
 
-__all__ = ["Directories", "Settings", "Settle", "read_settings"]
+__all__ = ["Directories", "Settings", "Settle", "is_project_id", "read_settings"]
 
 PROJECT_ID = r"^[0-9a-fA-F]{32}$"
+
+
+def is_project_id(text: str) -> bool:
+    """Whether it is written like the id of a project."""
+    return re.fullmatch(PROJECT_ID, text) is not None
 
 
 class _Part(Value):
@@ -47,6 +53,8 @@ class Settings(_Part):
 
     projects: dict[str, str] = {}
     """The only projects that images may be shared with, by alias."""
+    accept_from: tuple[str, ...] = ()
+    """Whose images `b2i accept --all` takes: project ids, or aliases of `projects`."""
     share_in_eu_ch2: bool = False
     """Try to share full-ECS images in eu-ch2, where the cloud's own pages disagree whether that is possible."""
     journal: str | None = None
@@ -60,15 +68,22 @@ class Settings(_Part):
     @field_validator("projects")
     @classmethod
     def _ids(cls, value: dict[str, str]) -> dict[str, str]:
-        import re  # noqa: PLC0415 - one rule, one use
-
         wrong = [
-            f"{alias}: {ident!r} is no project id (32 hex digits)"
-            for alias, ident in value.items()
-            if not re.fullmatch(PROJECT_ID, ident)
+            f"{alias}: {ident!r} is no project id (32 hex digits)" for alias, ident in value.items() if not is_project_id(ident)
         ]
         if wrong:
             raise ValueError("; ".join(wrong))
+        return value
+
+    @field_validator("accept_from")
+    @classmethod
+    def _senders(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "projects" not in info.data:
+            return value  # whose own mistake is told; the aliases cannot be judged
+        wrong = [name for name in value if name not in info.data["projects"] and not is_project_id(name)]
+        if wrong:
+            told = ", ".join(repr(name) for name in wrong)
+            raise ValueError(f"{told}: neither a project id (32 hex digits) nor an alias of `projects`")
         return value
 
     @field_validator("journal")
@@ -80,6 +95,20 @@ class Settings(_Part):
             except ValueError as error:  # pydantic's words would repeat an address that may hold a password
                 raise PydanticCustomError(HIDDEN, "{why}", {"why": str(error)}) from None
         return value
+
+    @property
+    def recipients(self) -> frozenset[str]:
+        """The project ids of `projects`, as the cloud writes them."""
+        return frozenset(ident.lower() for ident in self.projects.values())
+
+    @property
+    def senders(self) -> frozenset[str]:
+        """The project ids of `accept_from`."""
+        return frozenset(self.projects.get(name, name).lower() for name in self.accept_from)
+
+    def alias_of(self, project: str) -> str | None:
+        """What `projects` calls that project."""
+        return next((alias for alias, ident in self.projects.items() if ident.lower() == project.lower()), None)
 
     def directory(self, key: Literal["policies", "launch", "runbooks", "evidence"]) -> Path | None:
         """One of the directories; a relative one is relative to the settings file."""

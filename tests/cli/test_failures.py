@@ -72,7 +72,7 @@ def test_a_mistake_in_the_command_names_no_command_to_go_on_with(region: Region)
 
 @pytest.mark.parametrize(
     "words",
-    [("backups",), ("validate", "backup"), ("board",), ("doctor",)],
+    [("backups",), ("validate", "backup"), ("board",)],
     ids=lambda words: words[0],
 )
 def test_what_no_deployment_does_is_not_done_here_instead_without_a_word(region: Region, words: tuple[str, ...]) -> None:

@@ -125,3 +125,20 @@ def test_the_board_knows_of_a_stopped_night(region: Region) -> None:
     region.b2i("nightly", "policy.yaml")
     (policy,) = region.b2i("board").told["policies"]
     assert (policy["name"], policy["outcome"]) == ("nightly", "failed")
+
+
+@pytest.mark.parametrize("json", [True, False])
+def test_a_stopped_hand_over_names_the_image_and_how_its_recipient_stands(region: Region, backup: str, json: bool) -> None:
+    image = region.make_image_by_hand(backup)["id"]
+    stop_at(region, "batchUpdateImageMembers", signal.SIGINT)
+    ended = region.b2i("hand-over", image, "--to", "partner", json=json)
+    recipient = region.account["recipient"]["project_id"]
+    assert ended.code == 130
+    if json:
+        assert (ended.told["outcome"], ended.told["image_id"], ended.told["recipient"]) == ("still_running", image, recipient)
+    else:
+        assert any(recipient in line and "pending" in line for line in ended.err.splitlines())
+    orders = region.b2i("reconcile").told["orders"]
+    assert [one["outcome"] for one in orders] == ["stopped"]
+    again = region.b2i("hand-over", image, "--to", "partner")
+    assert (again.code, again.told["state"], region.b2i("reconcile").told["orders"]) == (0, "accepted", [])

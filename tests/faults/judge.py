@@ -74,8 +74,10 @@ class Order:
     changes: str | None = None
     """The server whose OS is to be changed."""
     image: str | None = None
+    besides: tuple[str, ...] = ()
+    """Other images that are ordered with that one."""
     standing: str | None = None
-    """How the projects of `share` are to stand with that image: offered, gone, or accepted."""
+    """How the projects of `share` are to stand with these images: offered, gone, or accepted."""
     backs_up: bool = False
     """Whether the server is backed up first: given again after a success, the command makes a new backup and image."""
     within: timedelta = timedelta(hours=1)
@@ -253,7 +255,8 @@ class Judge:
             assert set(told["shared_with"]) == set(order.share) <= members, (told["shared_with"], members)
         if order.standing:
             assert self.stands(order, after), f"told as done: {order.arguments}"
-            assert told["image_id"] == order.image
+            named = {told["image_id"]} | {one["image_id"] for one in told.get("offers", ())}
+            assert {order.image, *order.besides} <= named
         if order.changes:
             server, (old, *data) = after["server", order.changes], self.disks_of[order.changes]
             assert (server["status"], server["image_id"]) == ("ACTIVE", told["image_id"]), server
@@ -283,14 +286,22 @@ class Judge:
             assert all(probe["ok"] for probe in told["probes"])
 
     def stands(self, order: Order, account: Account | None = None) -> bool:
-        """Whether every project of the order stands with its image as the order wants."""
+        """Whether every project of the order stands with its images as the order wants."""
         found = self.account() if account is None else account
-        members = [found.get(("image-member", f"{order.image}/{project}")) for project in order.share]
-        if order.standing == "gone":
-            return members == [None] * len(order.share)
-        if order.standing == "accepted":
-            return all(one and one["status"] == "accepted" and one["vault_id"] for one in members)
-        return all(members)
+        return all(
+            self._stands(found.get(("image-member", f"{image}/{project}")), order, found["image", str(image)])
+            for image in (order.image, *order.besides)
+            for project in order.share
+        )
+
+    @staticmethod
+    def _stands(member: dict[str, Any] | None, order: Order, image: dict[str, Any]) -> bool:
+        if member is None or order.standing == "gone":
+            return member is None and order.standing == "gone"
+        # What is no full-ECS image is copied nowhere.
+        return order.standing != "accepted" or (
+            member["status"] == "accepted" and bool(member["vault_id"]) == bool(image["backup_id"])
+        )
 
     def _drilled(self, ended: Ended, before: Account, after: Account) -> None:
         """The image stays whatever its drill shows; only what answered is marked; and a server that is left is no secret."""

@@ -224,6 +224,24 @@ def _accept(judge: Judge) -> Order:
     return replace(order, arguments=words, share=order.share[1:], standing="accepted", within=timedelta(minutes=40))
 
 
+def _accept_all(judge: Judge) -> Order:
+    """A full-ECS image and a plain one, of a sender who is trusted."""
+    order, region = _accept(judge), judge.region
+    projects = {"dr": region.account["second_project"], "partner": region.account["recipient"]["project_id"]}
+    region.write_settings(projects=projects, accept_from=[region.account["project_id"]])
+    plain = region.named("image", "base-ubuntu-hardened")["id"]
+    assert judge.run(Order(("share", plain, "partner"), share=order.share, image=plain, standing="offered")).code == 0
+    words = ("accept", "--all", "--cloud", "partner", "--timeout", "20m")
+    return replace(order, arguments=words, besides=(plain,))
+
+
+def _hand_over(judge: Judge) -> Order:
+    """By the log-ins of both sides."""
+    order = _share(judge)
+    words = ("hand-over", str(order.image), "--to", "partner", "--share-for", "30d", "--timeout", "20m")
+    return replace(order, arguments=words, share=order.share[1:], standing="accepted", within=timedelta(minutes=40))
+
+
 SCENARIOS: dict[str, Scenario] = {
     "whole job": Scenario(_whole_job),
     "whole job again": Scenario(_done_before),
@@ -240,6 +258,8 @@ SCENARIOS: dict[str, Scenario] = {
     "share": Scenario(_share),
     "unshare": Scenario(_unshare),
     "accept": Scenario(_accept),
+    "accept --all": Scenario(_accept_all),
+    "hand-over": Scenario(_hand_over),
 }
 
 

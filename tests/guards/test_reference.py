@@ -43,7 +43,10 @@ def test_every_command_and_each_of_its_options_is_documented(root: Path, name: s
 
 @pytest.mark.parametrize(
     "name",
-    ["doctor", "validate", "create", "share", "unshare", "accept", "reject", "launch", "change-os", "export", "board", "sweep"],
+    [
+        *("doctor", "validate", "create", "share", "unshare", "accept", "reject", "hand-over", "launch", "change-os", "export"),
+        *("board", "sweep"),
+    ],
 )
 def test_every_key_of_a_commands_json_is_documented(root: Path, name: str) -> None:
     blank: dict[str, Any] = import_module(f"backup_to_image.cli.{name.replace('-', '_')}").BLANK

@@ -270,6 +270,14 @@ class Person:
         }
         return guest
 
+    def know_guest(self, name: str) -> None:
+        """Have the friend's log-in in a file of his own, under this name."""
+        login = self.served.account["recipient"]
+        auth = {"auth_url": self.environ["OS_AUTH_URL"], "username": login["user"], "password": login["password"]}
+        auth |= {"user_domain_name": login["domain_name"], "project_id": login["project_id"]}
+        told = {"clouds": {name: {"auth": auth, "region_name": self.environ["OS_REGION_NAME"]}}}
+        (self.folder / "clouds.yaml").write_text(yaml.safe_dump(told))
+
     def new_name(self) -> str:
         return f"server-{next(self._names)}"
 

@@ -17,6 +17,7 @@ __all__ = [
     "ChangeOs",
     "Create",
     "Errand",
+    "HandOver",
     "Launch",
     "Night",
     "Retention",
@@ -363,6 +364,42 @@ class Accept:
         assert not (left := _open_records(self.person)), left
 
 
+@dataclass
+class HandOver:
+    """The same image goes from one to the other by the log-ins of both, with an end."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.friend = self.person.guest()
+        self.person.know_guest("friend")
+        self.image = self.person.images()[3]["id"]
+        self.person.have(self.image)
+        self.before = self.person.account()
+        self.words = ("hand-over", self.image, "--to", "friend", "--share-for", "30d")
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told = last.told
+        assert self.person.states(self.image) == {self.friend.project: "accepted"}
+        assert (told["image_id"], told["state"], told["recipient"]) == (self.image, "accepted", self.friend.project)
+        assert told["ends_at"], told
+        asked = _as_asked(last, "batchAddImageMembers", "addImageMember", "batchUpdateImageMembers", "updateImageMember")
+        answered = any(one.point.what in {"batchUpdateImageMembers", "updateImageMember"} for one in last.seen)
+        assert (told["vault_id"] == self.person.served.account["recipient"]["vault"]) is answered, told
+        assert asked or not answered
+        granted = [
+            one
+            for run in (last, *earlier)
+            for one in run.seen
+            if one.point[1:] == ("batchUpdateImageMembers", "effect") and one.status == HTTPStatus.OK
+        ]
+        assert len(granted) <= 1 + len(earlier), "one run has accepted it twice"
+        assert self.person.account() == self.before
+        assert not (left := _open_records(self.person)), left
+
+
 def _as_asked(last: Run, *operations: str) -> bool:
     """Whether the run has asked the cloud for it; that, and nothing else, it tells as made."""
     asked = any(one.point.what in operations for one in last.seen)
@@ -371,7 +408,9 @@ def _as_asked(last: Run, *operations: str) -> bool:
     return asked
 
 
-ERRANDS: dict[str, type[Create | Launch | Another | Teardown | ChangeOs | Retention | Night | Share | Unshare | Accept]] = {
+ERRANDS: dict[
+    str, type[Create | Launch | Another | Teardown | ChangeOs | Retention | Night | Share | Unshare | Accept | HandOver]
+] = {
     "create": Create,
     "launch": Launch,
     "launch --another": Another,
@@ -382,8 +421,9 @@ ERRANDS: dict[str, type[Create | Launch | Another | Teardown | ChangeOs | Retent
     "share": Share,
     "unshare": Unshare,
     "accept": Accept,
+    "hand-over": HandOver,
 }
-SHARING = ("share", "unshare", "accept")
+SHARING = ("share", "unshare", "accept", "hand-over")
 SINGLE = tuple(command for command in ERRANDS if command not in {"nightly", *SHARING})
 """What is done one step after the other; a night's servers get ahead of each other by chance."""
 

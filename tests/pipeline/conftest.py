@@ -14,6 +14,8 @@ DOORS = {"b2i": CommandLine}
 BOTH_DOORS = {
     "test_share_command": ("share", "unshare"),
     "test_accept": ("accept", "reject"),
+    "test_accept_all": ("accept",),
+    "test_hand_over": ("hand-over",),
     "test_launch": ("launch",),
     "test_launch_compare": ("launch",),
     "test_drill_by_hand": ("launch",),

@@ -84,7 +84,7 @@ def test_an_offer_is_accepted_into_the_emptiest_vault_that_fits_and_proven_as_it
     big = vault(region, "partner-vault")["id"]
     assert (ended.told["vault_id"], member(region, image)["vault_id"], member(region, image)["status"]) == (big, big, "accepted")
     proof = {check["rule"]: check["verdict"] for check in ended.told["proof"]}
-    assert proof == {"listed": "passed", "active": "passed", "backup behind it": "unknowable"}
+    assert proof == {"listed": "passed", "active": "passed", "backup behind it": "unknowable", "could be launched": "passed"}
     assert (len(region.sent("batchUpdateImageMembers")), open_orders(region)) == (1, [])
 
 
@@ -186,6 +186,7 @@ def test_a_vault_that_was_named_and_does_not_fit_is_refused_though_another_would
     ended = partner(region, "accept", image, "--vault", name)
     assert (ended.code, region.writes) == (3, [])
     assert [check["code"] for check in ended.refusals.values()] == [code]
+    assert all(check["page"] for check in ended.refusals.values())
     assert ended.error["action"]
 
 
@@ -254,6 +255,121 @@ def test_a_vault_that_fills_up_meanwhile_is_told_in_the_clouds_words(region: Reg
     assert partner(region, "accept", image).code == 0
 
 
+# -- proof that it could be launched ------------------------------------------------------------------------------------
+
+
+NETWORK = {"vpc": "partner-vpc", "subnet": "partner-net", "security_groups": ["partner-sg"]}
+
+
+def proof_of(ended: Ended) -> dict[str, dict[str, Any]]:
+    return {check["rule"]: check for check in ended.told["proof"]}
+
+
+def test_the_clouds_dry_run_is_asked_for_the_smallest_flavor_that_fits_and_no_server_is_made(region: Region, image: str) -> None:
+    kept = region.emulator.cloud.get("image", image)
+    assert kept
+    region.change("image", kept, min_ram=6000)
+    ended = partner(region, "accept", image)
+    found = proof_of(ended)["could be launched"]
+    assert (ended.code, found["verdict"]) == (0, "passed")
+    assert "form of the request alone" in found["why"]
+    (asked,) = region.sent("createServers")
+    assert asked.body["dry_run"] is True
+    server, network = asked.body["server"], region.named("subnet", "partner-net")
+    assert (server["imageRef"], server["vpcid"], server["nics"]) == (image, network["vpc_id"], [{"subnet_id": network["id"]}])
+    fitting = [one for one in region.things("flavor") if one["ram"] >= 6000]
+    chosen = region.emulator.cloud.get("flavor", server["flavorRef"])
+    assert chosen
+    assert (int(chosen["vcpus"]), chosen["ram"]) == min((int(one["vcpus"]), one["ram"]) for one in fitting)
+    assert len(region.sent("listFlavors", "listSubnets")) == 2
+    assert region.launched() == []
+
+
+def fill_networks(region: Region) -> None:
+    """No address is free in them."""
+    for subnet in region.things("subnet", project=region.account["recipient"]["project_id"]):
+        region.change("subnet", subnet, cidr="127.250.0.0/30", gateway="127.250.0.1")
+
+
+@pytest.mark.parametrize("spec", [False, True])
+def test_what_the_dry_run_refuses_is_told_with_the_clouds_code_though_it_is_accepted(
+    region: Region, image: str, spec: bool
+) -> None:
+    region.emulator.switches["dry_run_checks"] = "everything"
+    fill_networks(region)
+    words = ("--spec", region.write_launch(network=NETWORK)) if spec else ()
+    ended = partner(region, "accept", image, *words)
+    found = proof_of(ended)["launch: cloud's dry run" if spec else "could be launched"]
+    assert (ended.code, ended.told["outcome"], found["verdict"], found["code"]) == (5, "partly", "refused", "Ecs.0012")
+    assert "enough IP addresses" in ended.error["message"]
+    assert found["action"]
+    assert member(region, image)["status"] == "accepted"
+
+
+@pytest.mark.parametrize("fault", ["forbidden", "error-500", "throttled-429", "reset-before", "flow-202"])
+def test_a_dry_run_that_the_cloud_does_not_answer_says_nothing_about_the_image(region: Region, image: str, fault: str) -> None:
+    region.arm(fault, operation="createServers", times=None)
+    ended = partner(region, "accept", image)
+    found = proof_of(ended)["could be launched"]
+    assert (ended.code, found["verdict"], bool(found["why"]), bool(found["action"])) == (0, "unknowable", True, True), found
+
+
+def test_a_dry_run_that_is_put_off_for_a_while_is_asked_again(region: Region, image: str) -> None:
+    region.arm("flow-202", operation="createServers", times=3)
+    ended = partner(region, "accept", image)
+    assert (ended.code, proof_of(ended)["could be launched"]["verdict"]) == (0, "passed")
+
+
+def test_a_project_without_a_network_cannot_be_asked_about_and_that_is_said(region: Region, image: str) -> None:
+    for subnet in region.things("subnet", project=region.account["recipient"]["project_id"]):
+        region.emulator.cloud.remove("subnet", subnet["id"])
+    ended = partner(region, "accept", image)
+    found = proof_of(ended)["could be launched"]
+    assert (ended.code, found["verdict"], region.sent("createServers")) == (0, "unknowable", [])
+    assert "no network" in found["why"]
+
+
+def test_flavors_that_cannot_be_read_leave_it_unknown(region: Region, image: str) -> None:
+    region.arm("forbidden", operation="listFlavors", times=None)
+    ended = partner(region, "accept", image)
+    found = proof_of(ended)["could be launched"]
+    assert (ended.code, found["verdict"], region.sent("createServers")) == (0, "unknowable", [])
+    assert "could not be read" in found["why"]
+
+
+def test_an_image_that_no_flavor_on_sale_fits_is_accepted_and_no_green(region: Region, image: str) -> None:
+    kept = region.emulator.cloud.get("image", image)
+    assert kept
+    region.change("image", kept, min_ram=4_000_000)
+    ended = partner(region, "accept", image)
+    assert (ended.code, ended.told["outcome"], proof_of(ended)["could be launched"]["verdict"]) == (5, "partly", "refused")
+
+
+def test_with_a_launch_order_its_plan_as_the_recipient_is_the_proof_and_nothing_is_launched(region: Region, image: str) -> None:
+    ended = partner(region, "accept", image, "--spec", region.write_launch(network=NETWORK))
+    found = proof_of(ended)
+    assert (ended.code, found["could be launched"]["verdict"], found["launch: network"]["verdict"]) == (0, "passed", "passed")
+    assert "partner-net" in found["launch: network"]["why"]
+    assert [one.body["dry_run"] for one in region.sent("createServers")] == [True]
+    assert region.launched() == []
+
+
+def test_what_refuses_a_launch_order_is_told_though_the_image_is_accepted(region: Region, image: str) -> None:
+    network = {"vpc": "partner-vpc", "subnet": "no-such-net"}
+    ended = partner(region, "accept", image, "--spec", region.write_launch(network=network))
+    assert (ended.code, ended.told["outcome"], ended.error["code"]) == (5, "partly", "b2i.partly-done")
+    assert proof_of(ended)["launch: subnet"]["verdict"] == "refused"
+    assert "no-such-net" in ended.error["message"]
+    again = partner(region, "accept", image, "--spec", region.write_launch(network=NETWORK))
+    assert (again.code, again.told["outcome"]) == (0, "adopted")
+
+
+def test_a_launch_order_with_mistakes_is_told_before_anything_is_asked(region: Region, image: str) -> None:
+    ended = partner(region, "accept", image, "--spec", region.write_launch(flavour="s3.large.2"))
+    assert (ended.code, ended.error["code"], region.asked) == (2, "b2i.usage", [])
+    assert partner(region, "accept", image, "--spec", "no-such.yaml").code == 2
+
+
 # -- what speaks against it ---------------------------------------------------------------------------------------------
 
 EMPTY = pytest.param("", marks=pytest.mark.one_door("an empty field of a form lists what is offered"))
@@ -266,6 +382,7 @@ def test_what_is_not_offered_is_refused_in_words(region: Region, image: str, com
     ended = partner(region, command, reference)
     assert (ended.code, ended.told["outcome"], list(ended.refusals), region.writes) == (3, "refused", ["offered"], [])
     assert "`b2i accept`" in ended.error["action"]
+    assert ended.refusals["offered"]["page"]
 
 
 def test_ones_own_image_needs_no_accepting(region: Region, image: str) -> None:
@@ -282,7 +399,17 @@ def test_an_image_that_is_not_active_is_refused_together_with_the_vault(region: 
     assert (ended.code, set(ended.refusals), region.writes) == (3, {"active", "vault partner-disk-vault"}, [])
 
 
-@pytest.mark.parametrize("words", [("accept", "--vault", "v"), ("accept", "--despite-size"), ("reject",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("accept", "--vault", "v"),
+        ("accept", "--despite-size"),
+        ("accept", "--spec", "launch.yaml"),
+        ("accept", "--all", "--spec", "launch.yaml"),
+        ("accept", "--all", UNKNOWN),
+        ("reject",),
+    ],
+)
 def test_a_command_without_its_image_is_a_mistake_before_anything_is_asked(region: Region, words: tuple[str, ...]) -> None:
     ended = partner(region, *words)
     assert (ended.code, ended.error["code"], region.asked) == (2, "b2i.usage", [])

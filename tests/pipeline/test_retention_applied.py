@@ -1052,3 +1052,12 @@ def test_the_journal_never_holds_more_than_facts(region: Region) -> None:
         applied(region, policy(region))
     (record,) = region.journal.glob("retire-*.json")
     assert set(json.loads(record.read_text())["facts"]) == {"doomed", "policy"}
+
+
+def test_an_image_that_is_being_handed_over_stays(region: Region) -> None:
+    _, _, oldest = images(region, 3)
+    with region.killing("batchAddImageMembers"):
+        region.b2i("hand-over", oldest, "--to", "partner")
+    ended = region.b2i("retention", policy(region, keep_newest=1), "--apply")
+    (kept,) = ended.told["kept_after_all"]
+    assert (kept["image_id"], "`b2i hand-over`" in kept["reason"]) == (oldest, True)

@@ -152,6 +152,7 @@ def refused(region: Region, image: str, *projects: str, code: str, rule: str) ->
     ended = region.b2i("share", image, *(projects or ("dr",)))
     assert (ended.code, ended.told["outcome"], region.writes) == (3, "refused", []), ended.err
     assert ended.refusals[rule]["code"] == code, ended.refusals
+    assert all(check["page"] for check in ended.refusals.values())
     assert ended.refusals[rule]["action"]
     assert set(ended.told) == set(BLANK)
     return ended
@@ -306,6 +307,7 @@ def test_nonsense_is_refused_in_words_and_nothing_happens(region: Region, image:
     ended = region.b2i(*(image if word == "IMAGE" else word for word in words))
     assert (ended.code, ended.told["outcome"], region.writes) == (3, "refused", [])
     assert ended.error["action"]
+    assert all(check["page"] for check in ended.refusals.values())
 
 
 @pytest.mark.parametrize(
@@ -331,11 +333,14 @@ def test_taken_back_it_is_gone_for_one_and_stays_for_the_other(region: Region, i
     assert len(list(region.journal.glob("share-expiry-*.json"))) == 1
 
 
-def test_people_read_what_it_means_for_those_who_had_it(region: Region, image: str) -> None:
-    region.b2i("share", image, "dr")
+def test_people_and_programs_read_what_it_means_for_those_who_had_it(region: Region, image: str) -> None:
+    region.b2i("share", image, "dr", "partner")
     words = region.b2i("unshare", image, "dr", json=False).out
-    assert "live on" in words
-    assert "OS cannot be reinstalled" in words
+    notes = " ".join(region.b2i("unshare", image, "partner").told["notes"])
+    for text in (words, notes):
+        for word in ("gone at once", "live on", "OS cannot be reinstalled", "copy in the vault"):
+            assert word in text
+    assert region.b2i("unshare", image, "dr").told["notes"] == []
 
 
 def test_from_a_project_that_the_settings_do_not_name_any_more_it_is_taken_back_by_its_id(region: Region, image: str) -> None:
@@ -394,6 +399,14 @@ def test_what_was_taken_back_is_not_shared_again_by_an_image_order_that_was_cut_
     region.clock.advance(600)
     assert [one["outcome"] for one in region.b2i("reconcile").told["orders"]] == ["finished"]
     assert set(members(region, made["id"])) == {partner(region)}
+
+
+def test_an_id_that_stands_in_the_settings_in_capitals_is_shared_with_and_reconciled(region: Region, image: str) -> None:
+    region.write_settings(projects={"dr": dr(region).upper()})
+    with region.killing("batchAddImageMembers"):
+        region.b2i("share", image, "dr")
+    (told,) = region.b2i("reconcile").told["orders"]
+    assert (told["outcome"], members(region, image)) == ("finished", {dr(region): "pending"})
 
 
 def test_a_killed_end_of_a_share_is_finished_by_whoever_reconciles(region: Region, image: str) -> None:

@@ -105,7 +105,7 @@ async def test_mistakes_in_a_form_are_told_together_before_the_cloud_is_asked_an
     assert (state.name, told.exit_code, len(told.error.message.splitlines())) == ("Failed", 2, 3)
     wrong = await unshare(UnshareForm(image=image, projects=[]), project, return_state=True)
     assert "from whom it is to be taken back is missing" in (wrong.message or "")
-    assert region.requests == []
+    assert not region.requests
 
 
 async def test_retry_of_a_completed_run_does_nothing_again(project: Any, account: Account, region: Emulator, image: str) -> None:

@@ -360,7 +360,8 @@ async def test_a_policy_of_another_cloud_has_that_clouds_block(
     assert all("**otc-dr**" in (one.description or "") for one in others)
     (policies / "nightly-dr.yaml").unlink()
     gone = {item.name: item.note for item in await set_up() if item.change == "gone"}
-    assert set(gone) == {"nightly/nightly-dr", "retention/nightly-dr", f"{RECONCILER}-otc-dr", f"{SWEEP}-otc-dr"}
+    scheduled = {f"{name}-otc-dr" for name in (RECONCILER, SWEEP, "accept-offers/every-quarter-of-an-hour")}
+    assert set(gone) == {"nightly/nightly-dr", "retention/nightly-dr"} | scheduled
     assert "no policy names its project any more" in gone[f"{SWEEP}-otc-dr"]
     assert f"prefect deployment delete {SWEEP}-otc-dr" in gone[f"{SWEEP}-otc-dr"]
 

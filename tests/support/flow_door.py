@@ -15,6 +15,7 @@ from pydantic import PrivateAttr, SecretStr
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.cli.options import Options
+from backup_to_image.errors import UsageError
 from backup_to_image.forms import ActionForm
 from backup_to_image.run_results import ORDER_RESULT_KEY
 from backup_to_image.told.told import Told
@@ -36,7 +37,9 @@ class RegionalProject(OtcProject):
 
 
 def block_of(region: Region, cloud: str) -> RegionalProject:
-    entry = yaml.safe_load((region.folder / "clouds.yaml").read_text())["clouds"][cloud]
+    entry = yaml.safe_load((region.folder / "clouds.yaml").read_text())["clouds"].get(cloud)
+    if entry is None:  # as the server is asked before anything is ordered
+        raise UsageError(f"There is no credentials block {cloud!r} on the Prefect server.")
     auth = entry["auth"]
     made = RegionalProject(
         auth_url=auth["auth_url"],
@@ -47,7 +50,7 @@ def block_of(region: Region, cloud: str) -> RegionalProject:
         password=SecretStr(auth["password"]),
         settings_file=str(region.folder / "b2i.yaml"),
     )
-    made._region = region
+    made._region, made._block_document_name = region, cloud
     return made
 
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "unshare": ("unshare", "Take an image back from projects."),
     "accept": ("accept", "Take an image that another project has shared with this one, or list what is offered."),
     "reject": ("reject", "Turn down an image that another project has shared with this one."),
+    "hand-over": ("hand_over", "Share an image and accept it there, with the log-ins of both sides."),
     "launch": ("launch", "Launch a server from a full-ECS image and ask whether it lives."),
     "teardown": ("teardown", "Remove a launch: servers, disks, addresses; prove that nothing is left."),
     "change-os": ("change_os", "Replace a server's system disk by an image's; data disks stay as they are."),

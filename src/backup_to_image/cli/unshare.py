@@ -55,4 +55,4 @@ def command(options: Options, image: str, projects: tuple[str, ...], timeout: ti
                 shares = await unshare(found, projects, ctx, patience=timeout)
             return output.told(told_unshared(shares))
 
-    return perform(options, work, blank=dict(BLANK))
+    return perform(options, work, blank=BLANK | {"notes": []})

@@ -28,11 +28,13 @@ _LATE = {"Ecs.0001", "Ecs.0012", "Ecs.0013", "Ecs.0021", "Ecs.0032", "Ecs.0034",
 
 def create_servers(cloud: Cloud, call: Call) -> Answer:
     """createServers: the ids are known at once, the servers are made by a job."""
-    if call.body.get("dry_run"):
-        return Answer(202, {})  # form and mandatory fields, which the contract has checked already
     if call.caller is None:
         raise LookupError("createServers was let in without a caller")
     user = call.caller.user
+    if call.body.get("dry_run"):  # form and mandatory fields, which the contract has checked already
+        if cloud.switches["dry_run_checks"] == "everything":
+            read_order(cloud, call.project, user, call.body["server"])
+        return Answer(202, {})
     try:
         if "quota-gone" in call.struck:
             raise Refusal(400, "Ecs.0001", "insufficient ECS quota")  # noqa: TRY301 - refused where every refusal may be put off

@@ -218,6 +218,12 @@ SWITCHES: tuple[Switch, ...] = (
     Switch("tags_status", ("204", "200", "202"), "status of serverTagsAction", "14 status of serverTagsAction"),
     Switch("server_tags", ("honoured", "ignored"), "server_tags of createServers", "14 server_tags"),
     Switch(
+        "dry_run_checks",
+        ("form", "everything"),
+        "a dry run of createServers checks the form alone, as its page says, or all that a launch does",
+        "11 dry_run",
+    ),
+    Switch(
         "rejected_image",
         ("usable", "unknown"),
         "the recipient may launch from an image that he rejected",

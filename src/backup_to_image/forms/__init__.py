@@ -9,12 +9,22 @@ from backup_to_image.forms.fields import as_text, length
 from backup_to_image.forms.files import files_in, launch_order, policies_of, policy_named
 from backup_to_image.forms.image import ImageForm, OrderForm, ServerForm
 from backup_to_image.forms.servers import ChangeForm, LaunchForm, TeardownForm
-from backup_to_image.forms.sharing import AcceptForm, RejectForm, ShareForm, UnshareForm
+from backup_to_image.forms.sharing import (
+    AcceptForm,
+    AcceptOffersForm,
+    HandOverForm,
+    RejectForm,
+    ShareForm,
+    UnshareForm,
+    expected_launch,
+)
 
 __all__ = [
     "AcceptForm",
+    "AcceptOffersForm",
     "ActionForm",
     "ChangeForm",
+    "HandOverForm",
     "ImageForm",
     "LaunchForm",
     "OrderForm",
@@ -24,6 +34,7 @@ __all__ = [
     "TeardownForm",
     "UnshareForm",
     "as_text",
+    "expected_launch",
     "files_in",
     "launch_order",
     "length",

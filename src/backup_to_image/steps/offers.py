@@ -14,14 +14,15 @@ from typing import Literal
 from pydantic import AwareDatetime
 
 from backup_to_image.errors import ApiError, CloudError, ErrorClass, JobFailed, NoAnswer, NotFound, Refused
-from backup_to_image.model import Check, Image, Member, Report, Value
+from backup_to_image.model import Check, Image, LaunchOrder, Member, Report, Value
 from backup_to_image.steps.context import Context, until
+from backup_to_image.steps.launchable import launchable, launchable_as
 from backup_to_image.steps.leftovers import Leftover, Leftovers
 from backup_to_image.steps.once import job_failed, pause_or_raise
 from backup_to_image.steps.orders import OpenOrder, OrderedAnswer, close, cut_off_order, note_job, ordered
 from backup_to_image.steps.share_checks import state_check
 from backup_to_image.steps.sharing import is_id
-from backup_to_image.steps.vaults import Room, choose_vault
+from backup_to_image.steps.vaults import Room, Vaults
 from backup_to_image.waiting import IMAGE_JOB, Pace, passes, quiet, wait
 
 __all__ = ["Answered", "Offer", "accept", "answer_offer", "find_offer", "follow_job", "list_offers", "look_for_answer", "reject"]
@@ -105,12 +106,22 @@ async def find_offer(reference: str, ctx: Context) -> Offer:
 
 
 async def accept(
-    offer: Offer, ctx: Context, *, vault: str | None = None, despite_size: bool = False, patience: timedelta = _HOUR
+    offer: Offer,
+    ctx: Context,
+    *,
+    vault: str | None = None,
+    despite_size: bool = False,
+    launch: LaunchOrder | None = None,
+    room: Room | None = None,
+    vaults: Vaults | None = None,
+    patience: timedelta = _HOUR,
 ) -> Answered:
-    """Accept an offered image into a vault of this project, and prove as its recipient that it is there.
+    """Accept an offered image into a vault of this project, and prove as its recipient that it is there and could be launched.
 
-    `vault` is an id or a name; without it the emptiest that fits is taken. Safe to repeat: what is accepted stays so. Raises
-    Refused with every reason against every vault before anything is asked for; the cloud's reason; StillRunning at the deadline.
+    `vault` is an id or a name; without it the emptiest that fits is taken. `launch` is an order whose plan becomes part of the
+    proof. `room` is what the image takes, where somebody knows it who sees more than its recipient; `vaults` are those of this
+    project where several offers are accepted at a time. Safe to repeat: what is accepted stays so. Raises Refused with every
+    reason against every vault before anything is asked for; the cloud's reason; StillRunning at the deadline.
     """
     before = await cut_off_order(OrderedAnswer.name_of(offer.image.id), ctx)
     begun_in: str | None = None
@@ -120,11 +131,12 @@ async def accept(
     if offer.state == "accepted":
         if before:
             await close(before.record, ctx)
-        return await answer_offer(offer, "accepted", None, ctx, deadline=ctx.deadline(patience))
+        return await answer_offer(offer, "accepted", None, ctx, deadline=ctx.deadline(patience), launch=launch)
     checks, vault_id = [state_check(offer.image)], None
     if offer.image.backup_id:
-        room = await _needed(offer.image, ctx)
-        chosen = await choose_vault(room, ctx, named=vault, rather=begun_in, despite_size=despite_size)
+        room = room or await _needed(offer.image, ctx)
+        vaults = vaults or Vaults(ctx)
+        chosen = await vaults.choose(offer.image.id, room, named=vault, rather=begun_in, despite_size=despite_size)
         checks += chosen.checks
         vault_id = chosen.vault.id if chosen.vault else None
         if chosen.vault:
@@ -134,7 +146,7 @@ async def accept(
         raise Refused(report)
     wanted = OrderedAnswer(image_id=offer.image.id, image_name=offer.image.name, answer="accepted", vault_id=vault_id)
     async with ordered(wanted, ctx, patience=patience) as deadline:
-        done = await answer_offer(offer, "accepted", vault_id, ctx, deadline=deadline)
+        done = await answer_offer(offer, "accepted", vault_id, ctx, deadline=deadline, launch=launch)
     return done.model_copy(update={"report": report})
 
 
@@ -165,12 +177,20 @@ async def follow_job(offer: Offer, order: OpenOrder, ctx: Context, *, deadline: 
     return offer
 
 
-async def answer_offer(offer: Offer, answer: Answer, vault_id: str | None, ctx: Context, *, deadline: datetime) -> Answered:
+async def answer_offer(
+    offer: Offer,
+    answer: Answer,
+    vault_id: str | None,
+    ctx: Context,
+    *,
+    deadline: datetime,
+    launch: LaunchOrder | None = None,
+) -> Answered:
     """Say it, unless it is said, and prove it. Raises the cloud's reason, StillRunning at the deadline."""
     image, adopted, job_id = offer.image, offer.state == answer, None
     if not adopted:
         job_id = await _Answering(image, answer, vault_id, ctx, deadline).bring_about()
-    proof = await _prove(image, answer, ctx, deadline)
+    proof = await _prove(image, answer, ctx, deadline, launch)
     seen = await quiet(ctx.cloud.images.get(image.id)) or image
     taken = vault_id if answer == "accepted" and not adopted else None
     return Answered(image=seen, state=answer, adopted=adopted, vault_id=taken, job_id=job_id, proof=proof)
@@ -300,7 +320,7 @@ def _is_clear(refusal: CloudError) -> bool:
     return isinstance(refusal, JobFailed) or (isinstance(refusal, ApiError) and refusal.error_class in _CLEAR)
 
 
-async def _prove(image: Image, answer: Answer, ctx: Context, deadline: datetime) -> tuple[Check, ...]:
+async def _prove(image: Image, answer: Answer, ctx: Context, deadline: datetime, launch: LaunchOrder | None) -> tuple[Check, ...]:
     """Look as its recipient: what is accepted stands on the ordinary list and can be used; what is rejected is not there."""
     accepted = answer == "accepted"
 
@@ -327,7 +347,14 @@ async def _prove(image: Image, answer: Answer, ctx: Context, deadline: datetime)
         return (Check(rule="listed", verdict="passed", why="it is not on this project's list of images"),)
     found = Check(rule="listed", verdict="passed", why="it is on this project's list of images")
     seen = await ctx.cloud.images.get(image.id)
-    return (found, state_check(seen), *await _backup_usable(seen, ctx))
+    usable, could = await asyncio.gather(_backup_usable(seen, ctx), _launchable(seen, ctx, deadline, launch))
+    return (found, state_check(seen), *usable, *could)
+
+
+async def _launchable(image: Image, ctx: Context, deadline: datetime, launch: LaunchOrder | None) -> tuple[Check, ...]:
+    if image.status != "active":
+        return ()  # which is refused already, and why a launch would be
+    return await launchable_as(image, launch, ctx) if launch else (await launchable(image, ctx, deadline=deadline),)
 
 
 async def _backup_usable(image: Image, ctx: Context) -> tuple[Check, ...]:

@@ -26,6 +26,7 @@ __all__ = [
     "OrderedAnswer",
     "OrderedChange",
     "OrderedDrill",
+    "OrderedHandOver",
     "OrderedImage",
     "OrderedLaunch",
     "OrderedShare",
@@ -173,6 +174,17 @@ class OrderedUnshare(_MemberOrder):
     verb: ClassVar[str] = "unshare"
 
 
+class OrderedHandOver(_MemberOrder):
+    """An image for one project, shared, and accepted there by whoever has that log-in too."""
+
+    what: Literal["hand-over"] = "hand-over"
+    share_for: Duration | None = None
+    to: str = ""
+    """How the recipient's log-in is called where it was ordered."""
+
+    verb: ClassVar[str] = "hand-over"
+
+
 class OrderedAnswer(Value):
     """What this project says to an image that it was offered; the later word counts."""
 
@@ -201,7 +213,15 @@ class OrderedAnswer(Value):
 
 
 Ordered = (
-    OrderedImage | OrderedLaunch | OrderedTeardown | OrderedDrill | OrderedChange | OrderedShare | OrderedUnshare | OrderedAnswer
+    OrderedImage
+    | OrderedLaunch
+    | OrderedTeardown
+    | OrderedDrill
+    | OrderedChange
+    | OrderedShare
+    | OrderedUnshare
+    | OrderedHandOver
+    | OrderedAnswer
 )
 _ANY: TypeAdapter[Ordered] = TypeAdapter(Annotated[Ordered, Field(discriminator="what")])
 

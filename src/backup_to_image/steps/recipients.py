@@ -15,6 +15,7 @@ _MOST_OTHERS, _MOST_OTHERS_SWISS = 256, 128
 SWISS = "eu-ch2"
 """The region with pages of its own about sharing (BEHAVIOUR.md 14)."""
 _PAGE = "IMS api-ref/source/common_parameters/restrictions_on_image_sharing.rst"
+_LIST_PAGE = "docs/how-to-share.md"
 
 
 class Recipients(Value):
@@ -46,22 +47,22 @@ def resolve(
     checks: list[Check] = []
     projects: dict[str, None] = {}
 
-    def refuse(why: str, action: str, code: str = "", page: str = "") -> None:
+    def refuse(why: str, action: str, code: str, page: str) -> None:
         checks.append(Check(rule="recipients", verdict="refused", why=why, action=action, code=code, page=page))
 
-    allowed = {ident.lower() for ident in settings.projects.values()}
     for name in named:
         project = settings.projects.get(name, name).lower()
         if not re.fullmatch(PROJECT_ID, project):
             checks.append(_unreadable(name, settings))
         elif project == own_project.lower():
             refuse(f"{name} is this project itself", "Leave it out: an image is not shared with its owner.", "IMG.0076", _PAGE)
-        elif project not in allowed:
+        elif project not in settings.recipients:
             where = settings.file or "b2i.yaml"
             refuse(
                 f"{name} is not on the list of projects that images may be shared with",
                 f"If it may, add this to {where}: `projects: {{ALIAS: {project}}}`.",
                 "b2i.not-allowed",
+                _LIST_PAGE,
             )
         projects[project] = None
     total = set(projects) | {member.lower() for member in members}
@@ -93,4 +94,5 @@ def _unreadable(name: str, settings: Settings) -> Check:
         verdict="refused",
         why=f"{name!r} is neither a project id (32 hex digits) nor an alias of b2i.yaml ({known})",
         action="Write the recipient's project id, or add the alias.",
+        page=_LIST_PAGE,
     )

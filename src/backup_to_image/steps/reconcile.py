@@ -27,6 +27,7 @@ from backup_to_image.steps.orders import (
     OrderedAnswer,
     OrderedChange,
     OrderedDrill,
+    OrderedHandOver,
     OrderedImage,
     OrderedLaunch,
     OrderedShare,
@@ -144,8 +145,8 @@ async def _go_on(order: OpenOrder, ctx: Context, *, overdue: bool) -> _Found:
             return await _image(wanted, order, ctx, overdue=overdue)
         case OrderedLaunch() as wanted:
             return await _launch(wanted, order, ctx)
-        case OrderedShare() | OrderedUnshare() as wanted:
-            return await _member(wanted, ctx)
+        case OrderedShare() | OrderedUnshare() | OrderedHandOver() as wanted:
+            return await _member(wanted, order, ctx)
         case OrderedAnswer() as wanted:
             return await _answer(wanted, order, ctx)
         case OrderedChange() as wanted:
@@ -201,16 +202,16 @@ async def _server_of(
 
 async def _share(finished: FinishedImage, wanted: OrderedImage, ctx: Context) -> str:
     """Share as ordered, with projects that b2i.yaml still names; returns the words for it."""
-    allowed = tuple(project for project in wanted.recipients if project in ctx.settings.projects.values())
+    allowed = tuple(project for project in wanted.recipients if project in ctx.settings.recipients)
     shared = await share_image(finished.image, allowed, ctx, share_for=wanted.share_for)
     refused = [project for project in wanted.recipients if project not in allowed]
     words = f", shared with {', '.join(shared)}" if shared else ""
     return words + (f", not shared with {', '.join(refused)}, which b2i.yaml does not name any more" if refused else "")
 
 
-async def _member(wanted: OrderedShare | OrderedUnshare, ctx: Context) -> _Found:
+async def _member(wanted: OrderedShare | OrderedUnshare | OrderedHandOver, order: OpenOrder, ctx: Context) -> _Found:
     """A share, or the end of one: it is asked for again where that has not come about, as the order says."""
-    gives = isinstance(wanted, OrderedShare)
+    gives = not isinstance(wanted, OrderedUnshare)
     ids = {"image": wanted.image_id, "member": wanted.recipient}
     try:
         image = await ctx.cloud.images.get(wanted.image_id)
@@ -221,10 +222,22 @@ async def _member(wanted: OrderedShare | OrderedUnshare, ctx: Context) -> _Found
     if not gives:
         members_refused(await end_shares(image, (wanted.recipient,), ctx))
         return _Found(outcome="finished", words=f"{wanted.recipient} has it no more", ids=ids)
-    if wanted.recipient not in ctx.settings.projects.values():
+    if wanted.recipient not in ctx.settings.recipients:
         return _Found(outcome="failed", words="b2i.yaml does not name the recipient any more", ids=ids)
     await share_image(image, (wanted.recipient,), ctx, share_for=wanted.share_for)
+    if isinstance(wanted, OrderedHandOver):
+        return (await _handed_over(wanted, order, ctx)).model_copy(update={"ids": ids})
     return _Found(outcome="finished", words=f"{wanted.recipient} has it", ids=ids)
+
+
+async def _handed_over(wanted: OrderedHandOver, order: OpenOrder, ctx: Context) -> _Found:
+    """That it is accepted there takes the recipient's log-in, which nobody has here."""
+    member = await ctx.cloud.images.member(wanted.image_id, wanted.recipient)
+    if member.status == "accepted":
+        return _Found(outcome="finished", words=f"{wanted.recipient} has it and has accepted it")
+    said = "has rejected it" if member.status == "rejected" else "has not answered"
+    action = f"With the recipient's log-in: `b2i accept {wanted.image_id}`. {_again(order)}"
+    return _Found(outcome="not_begun", words=f"{wanted.recipient} has it and {said}", action=action)
 
 
 async def _answer(wanted: OrderedAnswer, order: OpenOrder, ctx: Context) -> _Found:
@@ -319,6 +332,8 @@ def _again(order: OpenOrder) -> str:
             command = f"b2i launch {wanted.image_id} --spec FILE"
         case OrderedShare() | OrderedUnshare() as wanted:
             command = f"b2i {wanted.verb} {wanted.image_id} {wanted.recipient}"
+        case OrderedHandOver() as wanted:
+            command = f"b2i hand-over {wanted.image_id} --to {wanted.to or 'CLOUD'}"
         case OrderedAnswer() as wanted:
             command = f"b2i {wanted.verb} {wanted.image_id}"
         case OrderedChange() as wanted:

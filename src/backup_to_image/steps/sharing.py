@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import AwareDatetime
 
 from backup_to_image.errors import B2iError, CloudError, NotFound, Refused
-from backup_to_image.model import Check, Image, Report, Value
+from backup_to_image.model import Backup, Check, Image, Report, Value
 from backup_to_image.steps import expiry, recipients
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.leftovers import Leftover, Leftovers
@@ -24,15 +24,19 @@ from backup_to_image.steps.share_checks import ImageFacts, ownership_check, shar
 from backup_to_image.waiting import quiet
 
 __all__ = [
+    "CheckedShare",
     "Membership",
     "Shares",
+    "check_share",
     "find_image",
     "find_image_to_share",
     "find_image_to_unshare",
     "look_at_shares",
     "look_for_shares",
+    "membership",
     "share",
     "unshare",
+    "what_it_means",
 ]
 
 _IMAGE_PAGE = "IMS api-ref/source/ims_apis/image/querying_images.rst"
@@ -131,7 +135,7 @@ async def look_at_shares(image: Image, ctx: Context, results: Mapping[str, Membe
     ends = await expiry.ends(image.id, ctx)
     members: list[Membership] = []
     for project in dict.fromkeys([*of_order, *status]):
-        known = of_order.get(project) or Membership(project_id=project, alias=_alias(project, ctx), status=None)
+        known = of_order.get(project) or Membership(project_id=project, alias=ctx.settings.alias_of(project), status=None)
         seen = {"status": status.get(project), "ends_at": ends.get(project) if project in status else None}
         members.append(known.model_copy(update=seen))
     return Shares(image=image, members=tuple(members))
@@ -150,15 +154,18 @@ async def share(
     Safe to repeat: who has it already is left alone. Raises Refused with every reason before anything is shared; StillRunning
     at the deadline; `b2i reconcile` goes on with what was cut off.
     """
-    projects, before, report = await _checked(image, named, ctx)
+    checked = await check_share(image, named, ctx)
+    if not checked.report.ok:
+        raise Refused(checked.report)
+    projects, before = checked.projects, checked.members
     async with AsyncExitStack() as stack:
         deadline = ctx.deadline(patience)
         for project in projects:
             wanted = OrderedShare(image_id=image.id, image_name=image.name, recipient=project, share_for=share_for)
             deadline = min(deadline, await stack.enter_async_context(ordered(wanted, ctx, patience=patience)))
         refused = await offer_image(image, projects, ctx, deadline=deadline, share_for=share_for, there=before)
-    results = {one: _result(one, one in before, refused.get(one), ctx) for one in projects}
-    return (await look_at_shares(image, ctx, results)).model_copy(update={"report": report})
+    results = {one: membership(one, refused.get(one), ctx, so_before=one in before) for one in projects}
+    return (await look_at_shares(image, ctx, results)).model_copy(update={"report": checked.report})
 
 
 async def unshare(image: Image, named: tuple[str, ...], ctx: Context, *, patience: timedelta = timedelta(minutes=10)) -> Shares:
@@ -180,7 +187,7 @@ async def unshare(image: Image, named: tuple[str, ...], ctx: Context, *, patienc
             wanted = OrderedUnshare(image_id=image.id, image_name=image.name, recipient=project)
             deadline = min(deadline, await stack.enter_async_context(ordered(wanted, ctx, patience=patience)))
         refused = await end_shares(image, projects, ctx, deadline=deadline)
-    results = {one: _result(one, one not in before, refused.get(one), ctx) for one in projects}
+    results = {one: membership(one, refused.get(one), ctx, so_before=one not in before) for one in projects}
     return (await look_at_shares(image, ctx, results)).model_copy(update={"report": report})
 
 
@@ -202,8 +209,19 @@ async def look_for_shares(image: Image, ctx: Context) -> Leftovers:
     return Leftovers(things=(thing, *shared), seen_at=ctx.clock.now())
 
 
-async def _checked(image: Image, named: tuple[str, ...], ctx: Context) -> tuple[tuple[str, ...], tuple[str, ...], Report]:
-    """The projects, and who has the image, where nothing speaks against sharing it. Raises Refused with every reason."""
+class CheckedShare(Value):
+    """Whether an image may be shared with those who were named, before anything is."""
+
+    projects: tuple[str, ...]
+    members: tuple[str, ...]
+    """Who has the image already."""
+    report: Report
+    backup: Backup | None = None
+    """The backup behind it, as its owner sees it."""
+
+
+async def check_share(image: Image, named: tuple[str, ...], ctx: Context) -> CheckedShare:
+    """Every rule that speaks for or against sharing the image with these projects. Shares nothing. Raises CloudError."""
     own = image.owner == ctx.project_id and image.visibility != "public"
     facts = await _facts(image, ctx) if own else ImageFacts(image=image)
     alone = recipients.resolve(named, ctx.project_id, ctx.settings)
@@ -213,9 +231,7 @@ async def _checked(image: Image, named: tuple[str, ...], ctx: Context) -> tuple[
     chosen = recipients.resolve(named, ctx.project_id, ctx.settings, members=members, most=most)
     checks = (*share_checks(facts, ctx.project_id, ctx.cloud.region, ctx.settings), *chosen.checks)
     report = Report(subject=_subject(image), checks=checks)
-    if not report.ok:
-        raise Refused(report)
-    return chosen.projects, members, report
+    return CheckedShare(projects=chosen.projects, members=members, report=report, backup=facts.backup)
 
 
 def _subject(image: Image) -> str:
@@ -233,10 +249,11 @@ async def _facts(image: Image, ctx: Context) -> ImageFacts:
         return ImageFacts(image=image, unread=error.message)
 
 
-def _result(project: str, so_before: bool, refused: B2iError | None, ctx: Context) -> Membership:
+def membership(project: str, refused: B2iError | None, ctx: Context, *, so_before: bool) -> Membership:
+    """What became of one project's share, or of its end, that was ordered."""
     return Membership(
         project_id=project,
-        alias=_alias(project, ctx),
+        alias=ctx.settings.alias_of(project),
         status=None,
         result="failed" if refused else "adopted" if so_before else "made",
         code=refused.code if refused else None,
@@ -246,5 +263,15 @@ def _result(project: str, so_before: bool, refused: B2iError | None, ctx: Contex
     )
 
 
-def _alias(project: str, ctx: Context) -> str | None:
-    return next((alias for alias, ident in ctx.settings.projects.items() if ident.lower() == project), None)
+def what_it_means(ended: Shares) -> tuple[str, ...]:
+    """What the end of their share means for those who have lost the image just now; nothing where nobody has."""
+    if not any(one.result == "made" and one.status is None for one in ended.members):
+        return ()
+    return _MEANING if ended.image.backup_id else _MEANING[:-1]
+
+
+_MEANING = (
+    "It is gone at once for those who had it, and the cloud does not tell them.",
+    "Servers that they have made of it live on, but their OS cannot be reinstalled with it.",
+    "What becomes of the copy in the vault of those who had accepted it, no page says; they see in CBR whether it is billed.",
+)

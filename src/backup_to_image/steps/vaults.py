@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from backup_to_image.model import Check, Value, Vault
 from backup_to_image.steps.context import Context
 
-__all__ = ["ChosenVault", "Room", "choose_vault", "judge_vaults"]
+__all__ = ["ChosenVault", "Room", "Vaults", "judge_vaults"]
 
 _PAGE = "IMS api-ref/source/ims_apis/image_sharing/updating_the_sharing_status_for_images.rst"
 _IN_CHANGE = "lock"
@@ -38,12 +40,42 @@ class ChosenVault(Value):
     """What speaks for the vault."""
 
 
-async def choose_vault(
-    room: Room, ctx: Context, *, named: str | None = None, rather: str | None = None, despite_size: bool = False
-) -> ChosenVault:
-    """The named vault, or the emptiest that fits; rather the one of that id. Raises CloudError where they cannot be listed."""
-    vaults = [vault async for vault in ctx.cloud.vaults.list()]
-    return judge_vaults(vaults, room, named=named, rather=rather, despite_size=despite_size)
+@dataclass
+class Vaults:
+    """The vaults of this project as one run sees them: read once, and what the run puts into them counted beside."""
+
+    ctx: Context
+    _listed: list[Vault] | None = None
+    _put: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    """The vault of each image that this run has one for, and how many GB it may take there."""
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def choose(
+        self,
+        image_id: str,
+        room: Room,
+        *,
+        named: str | None = None,
+        rather: str | None = None,
+        despite_size: bool = False,
+    ) -> ChosenVault:
+        """The named vault, or the emptiest that fits; rather the one of that id. Raises CloudError if they cannot be listed."""
+        async with self._one_at_a_time:
+            if self._listed is None:
+                self._listed = [vault async for vault in self.ctx.cloud.vaults.list()]
+            seen = [self._with_what_was_put(vault) for vault in self._listed]
+            chosen = judge_vaults(seen, room, named=named, rather=rather, despite_size=despite_size)
+            if chosen.vault:
+                self._put[image_id] = (chosen.vault.id, room.gb)
+            return chosen
+
+    def give_back(self, image_id: str) -> None:
+        """It was not accepted after all."""
+        self._put.pop(image_id, None)
+
+    def _with_what_was_put(self, vault: Vault) -> Vault:
+        put = sum(gb for vault_id, gb in self._put.values() if vault_id == vault.id)
+        return vault.model_copy(update={"used_mb": vault.used_mb + put * 1024}) if put else vault
 
 
 def judge_vaults(

@@ -5,12 +5,23 @@ from __future__ import annotations
 from backup_to_image.model import Report
 from backup_to_image.run_results import RunError
 from backup_to_image.settings import Settings
+from backup_to_image.steps.accept_offers import AcceptedOffer, AcceptedOffers
 from backup_to_image.steps.offers import Answered, Offer
 from backup_to_image.told.told import Fields, Grid, Told
 
-__all__ = ["offer_known", "told_answer", "told_offers"]
+__all__ = ["offer_known", "told_all_offers", "told_answer", "told_offers"]
 
 _WORDS = {"pending": "not answered"}
+_RESULTS = {
+    "made": "accepted",
+    "adopted": "was accepted already",
+    "partly": "accepted, not to be used",
+    "refused": "refused",
+    "failed": "failed",
+    "still_running": "still running",
+    "not_listed": "not on the list",
+}
+_EXIT_CODES = {"made": 0, "adopted": 0, "partly": 5, "still_running": 4, "failed": 1, "refused": 3}
 
 
 def offer_known(offer: Offer) -> Fields:
@@ -21,7 +32,6 @@ def offer_known(offer: Offer) -> Fields:
 
 def told_offers(offers: tuple[Offer, ...], settings: Settings) -> Told:
     """What others have shared with this project."""
-    aliases = {ident.lower(): alias for alias, ident in settings.projects.items()}
     waiting = [offer for offer in offers if offer.state == "pending"]
     notes = () if offers else ("Nothing is shared with this project.",)
     if waiting:
@@ -29,8 +39,8 @@ def told_offers(offers: tuple[Offer, ...], settings: Settings) -> Told:
     return Told(
         exit_code=0,
         title=f"{len(offers)} image{'' if len(offers) == 1 else 's'} shared with this project, {len(waiting)} not answered",
-        content={"offers": [_fields(offer, aliases.get(offer.image.owner.lower())) for offer in offers]},
-        grids=(_grid(offers, aliases),) if offers else (),
+        content={"offers": [_fields(AcceptedOffer(offer=offer), settings) for offer in offers]},
+        grids=(_grid(offers, settings),) if offers else (),
         notes=notes,
     )
 
@@ -81,23 +91,68 @@ def told_answer(answered: Answered) -> Told:
     )
 
 
-def _fields(offer: Offer, alias: str | None) -> Fields:
+def told_all_offers(done: AcceptedOffers, settings: Settings) -> Told:
+    """What became of everything that was offered. The first failure stands as the error."""
+    failure = next((one.failure for one in done.wanted if one.failure), None)
+    accepted = sum(one.answered is not None for one in done.wanted)
+    rows = tuple(
+        (
+            one.offer.image.name,
+            one.offer.image.id,
+            one.offer.image.owner,
+            _RESULTS.get(one.result or "", f"left alone: {one.offer.state}"),
+            _reason(one),
+        )
+        for one in done.offers
+    )
+    notes = [] if done.offers else ["Nothing is shared with this project."]
+    notes += [] if done.wanted or not done.offers else ["Nothing was left to accept."]
+    return Told(
+        exit_code=_EXIT_CODES[done.outcome],
+        outcome=done.outcome,
+        title=f"{accepted} of {len(done.offers)} offers accepted",
+        content={"offers": [_fields(one, settings) for one in done.offers]},
+        grids=(Grid(columns=("image", "id", "from project", "result", "why, and what to do"), rows=rows),) if rows else (),
+        notes=tuple(notes),
+        error=failure and RunError(**failure.model_dump(exclude={"reason"}), message=failure.reason),
+    )
+
+
+def _reason(one: AcceptedOffer) -> str:
+    if one.failure:
+        return f"{one.failure.reason} {one.failure.action}".strip()
+    against = [str(check) for check in one.answered.proof if check.verdict == "refused"] if one.answered else []
+    return " ".join(against) or ". ".join(part for part in (one.why, one.action) if part)
+
+
+def _fields(one: AcceptedOffer, settings: Settings) -> Fields:
+    """One offer, the same keys whether it was to be accepted now or only listed."""
+    image, answered, offered_at = one.offer.image, one.answered, one.offer.offered_at
+    first = next((check for check in answered.proof if check.verdict == "refused"), None) if answered else None
     return {
-        "image_id": offer.image.id,
-        "image_name": offer.image.name,
-        "status": offer.image.status,
-        "sender": offer.image.owner,
-        "alias": alias,
-        "state": offer.state,
-        "offered_at": offer.offered_at.isoformat().replace("+00:00", "Z") if offer.offered_at else None,
-        "needs_vault": offer.image.backup_id is not None,
+        "image_id": image.id,
+        "image_name": image.name,
+        "status": answered.image.status if answered else image.status,
+        "sender": image.owner,
+        "alias": settings.alias_of(image.owner),
+        "state": answered.state if answered else one.offer.state,
+        "offered_at": offered_at.isoformat().replace("+00:00", "Z") if offered_at else None,
+        "needs_vault": image.backup_id is not None,
+        "result": one.result,
+        "vault_id": answered.vault_id if answered else None,
+        "job_id": answered.job_id if answered else None,
+        "proof": [check.model_dump(mode="json") for check in answered.proof] if answered else [],
+        "code": one.failure.code if one.failure else first.code or "b2i.partly-done" if first else None,
+        "reason": one.failure.reason if one.failure else first.why if first else one.why,
+        "action": one.failure.action if one.failure else first.action if first else one.action,
+        "retryable": one.failure.retryable if one.failure else first.waiting_helps if first else False,
     }
 
 
-def _grid(offers: tuple[Offer, ...], aliases: dict[str, str]) -> Grid:
+def _grid(offers: tuple[Offer, ...], settings: Settings) -> Grid:
     rows: list[tuple[str, ...]] = []
     for offer in offers:
-        alias = aliases.get(offer.image.owner.lower())
+        alias = settings.alias_of(offer.image.owner)
         sender = f"{offer.image.owner}{f' ({alias})' if alias else ''}"
         when = f"{offer.offered_at:%Y-%m-%d %H:%M}" if offer.offered_at else ""
         rows.append((offer.image.name, offer.image.id, sender, when, _WORDS.get(offer.state, offer.state)))

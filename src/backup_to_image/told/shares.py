@@ -9,14 +9,13 @@ from backup_to_image.errors import B2iError, Refused
 from backup_to_image.model import Image
 from backup_to_image.run_results import RunError
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.sharing import Membership, Shares, look_at_shares
+from backup_to_image.steps.sharing import Membership, Shares, look_at_shares, what_it_means
 from backup_to_image.told.told import Fields, Grid, Told
 
 __all__ = ["members_known", "told_shares", "told_unshared"]
 
 _STATES = {"pending": "offered, not answered", "accepted": "accepted", "rejected": "rejected", None: "does not have it"}
 _RESULTS = {"made": "done", "adopted": "was so already", "failed": "failed", None: ""}
-REVOKED = "It is gone for those who had it. Servers that they have made of it live on; their OS cannot be reinstalled."
 
 
 @asynccontextmanager
@@ -58,8 +57,8 @@ def told_shares(shares: Shares) -> Told:
 
 def told_unshared(shares: Shares) -> Told:
     """The same of shares that were to end, with what it means for those who had the image."""
-    told = told_shares(shares)
-    return told.model_copy(update={"notes": (*told.notes, REVOKED)})
+    told, means = told_shares(shares), what_it_means(shares)
+    return told.model_copy(update={"content": told.content | {"notes": list(means)}, "notes": (*told.notes, *means)})
 
 
 def _title(shares: Shares) -> str:

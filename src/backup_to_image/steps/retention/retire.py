@@ -20,7 +20,7 @@ from backup_to_image.model.policy import Policy
 from backup_to_image.steps.choose import choose_servers
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.names import DRILL_TAG, POLICY_TAG, SOURCE_TAG, decode_tag, encode_tag
-from backup_to_image.steps.orders import OrderedChange, OrderedImage, OrderedLaunch, OrderedShare, open_orders
+from backup_to_image.steps.orders import OrderedChange, OrderedHandOver, OrderedImage, OrderedLaunch, OrderedShare, open_orders
 from backup_to_image.steps.retention.remove_image import (
     BackupFate,
     Doomed,
@@ -37,6 +37,8 @@ __all__ = ["Expendable", "Retired", "Retirement", "RetirementPlan"]
 
 _AT_ONCE = 8
 """Deletions, and looks at members, side by side."""
+_OF_IMAGE = (OrderedLaunch, OrderedShare, OrderedHandOver, OrderedChange)
+"""Orders that need the image they name."""
 
 
 class Expendable(Value):
@@ -324,7 +326,7 @@ class Retirement:
             return "a drill runs on it"
         for order in await open_orders(self._ctx):
             wanted = order.ordered
-            of_image = isinstance(wanted, OrderedLaunch | OrderedShare | OrderedChange) and wanted.image_id == doomed.image_id
+            of_image = isinstance(wanted, _OF_IMAGE) and wanted.image_id == doomed.image_id
             of_backup = isinstance(wanted, OrderedImage) and wanted.backup_id == doomed.backup_id
             if order.state in {"open", "late"} and (of_image or of_backup):
                 return f"`b2i {wanted.verb}` of {wanted.subject} has not ended"
