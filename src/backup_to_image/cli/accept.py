@@ -75,13 +75,14 @@ def command(
         raise click.UsageError("--vault, --despite-size and --spec say how; which IMAGE is missing.")
 
     async def work(output: Output) -> int:
-        from backup_to_image.steps.accept_offers import accept_offers
+        from backup_to_image.steps.accept_offers import accept_offers, look_for_offers
         from backup_to_image.steps.offers import accept, find_offer, list_offers
 
         launch = launch_file(spec) if spec else None
         async with connected(options, output, cloud_name=launch.cloud if launch else None) as ctx:
             if everything:
-                done = await accept_offers(ctx, vault=vault, despite_size=despite_size, patience=timeout)
+                async with output.naming_what_is_left(lambda: look_for_offers(ctx)):
+                    done = await accept_offers(ctx, vault=vault, despite_size=despite_size, patience=timeout)
                 return all_answered(done, ctx.settings, output)
             if image is None:
                 return show_offers(await list_offers(ctx), ctx.settings, output)
