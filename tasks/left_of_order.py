@@ -7,6 +7,7 @@ from contextlib import suppress
 from backup_to_image.errors import Refused
 from backup_to_image.forms import (
     AcceptForm,
+    AcceptOffersForm,
     ActionForm,
     ChangeForm,
     HandOverForm,
@@ -16,6 +17,7 @@ from backup_to_image.forms import (
     TeardownForm,
     UnshareForm,
 )
+from backup_to_image.steps.accept_offers import look_for_offers
 from backup_to_image.steps.change_os import look_at_server
 from backup_to_image.steps.change_plan import find_server
 from backup_to_image.steps.context import Context
@@ -38,6 +40,8 @@ async def left_of_order(form: ActionForm, ctx: Context) -> Leftovers:
                 left = await look_for_shares(await find_image(form.image, ctx), ctx)
             case AcceptForm() | RejectForm():
                 left = await look_for_answer((await find_offer(form.image, ctx)).image, ctx)
+            case AcceptOffersForm():
+                left = await look_for_offers(ctx)
             case LaunchForm():
                 image = await ctx.cloud.images.get(form.image.strip())
                 left = await look_for_servers(image, form.order(ctx.settings), ctx, mode=form.mode)

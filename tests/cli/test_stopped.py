@@ -142,3 +142,20 @@ def test_a_stopped_hand_over_names_the_image_and_how_its_recipient_stands(region
     assert [one["outcome"] for one in orders] == ["stopped"]
     again = region.b2i("hand-over", image, "--to", "partner")
     assert (again.code, again.told["state"], region.b2i("reconcile").told["orders"]) == (0, "accepted", [])
+
+
+def test_a_stopped_accept_of_everything_names_each_offer_and_how_it_stands(region: Region, backup: str) -> None:
+    image = region.make_image_by_hand(backup, "shop-web")["id"]
+    plain = region.named("image", "base-ubuntu-hardened")["id"]
+    for one in (image, plain):
+        region.b2i("share", one, "partner")
+    region.b2i("accept", plain, cloud="partner")
+    region.write_settings(projects={}, accept_from=[region.account["project_id"]])
+    stop_at(region, "batchUpdateImageMembers", signal.SIGINT)
+    ended = region.b2i("accept", "--all", cloud="partner", json=False)
+    assert ended.code == 130
+    for named, state in ((image, "pending"), (plain, "accepted")):
+        assert any(named in line and state in line for line in ended.err.splitlines())
+    again = region.b2i("accept", "--all", cloud="partner")
+    assert (again.code, {one["state"] for one in again.told["offers"]}) == (0, {"accepted"})
+    assert region.b2i("reconcile", cloud="partner").told["orders"] == []

@@ -277,12 +277,37 @@ def test_the_clouds_dry_run_is_asked_for_the_smallest_flavor_that_fits_and_no_se
     assert asked.body["dry_run"] is True
     server, network = asked.body["server"], region.named("subnet", "partner-net")
     assert (server["imageRef"], server["vpcid"], server["nics"]) == (image, network["vpc_id"], [{"subnet_id": network["id"]}])
-    fitting = [one for one in region.things("flavor") if one["ram"] >= 6000]
+    fitting = [one for one in region.things("flavor") if one["ram"] >= 6000 and "normal" in one["az"].values()]
     chosen = region.emulator.cloud.get("flavor", server["flavorRef"])
     assert chosen
     assert (int(chosen["vcpus"]), chosen["ram"]) == min((int(one["vcpus"]), one["ram"]) for one in fitting)
-    assert len(region.sent("listFlavors", "listSubnets")) == 2
+    assert len(region.sent("listFlavors", "listAvailabilityZones", "listSubnets", "listVpcs", "getServerLimits")) == 3
     assert region.launched() == []
+
+
+def test_the_flavor_that_is_asked_for_is_of_the_images_kind_and_on_sale(region: Region, image: str) -> None:
+    kept = region.emulator.cloud.get("image", image)
+    assert kept
+    region.change("image", kept, min_ram=2048)
+    for flavor, changes in (
+        ("s3.large.2", {"extra": {"ecs:instance_architecture": "arm64"}}),
+        ("s3.xlarge.2", {"az": dict.fromkeys(("eu-de-01", "eu-de-02", "eu-de-03"), "sellout")}),
+        ("s3.xlarge.4", {"az": {"eu-de-01": "sellout", "eu-de-02": "sellout", "eu-de-03": "normal"}}),
+    ):
+        region.change("flavor", region.emulator.cloud.get("flavor", flavor) or {}, **changes)
+    ended = partner(region, "accept", image)
+    (asked,) = region.sent("createServers")  # c4.large.2 is sold nowhere
+    server = asked.body["server"]
+    assert (ended.code, server["flavorRef"], server["availability_zone"]) == (0, "s3.xlarge.4", "eu-de-03")
+
+
+def test_a_system_of_32_bits_is_not_asked_for_with_more_memory_than_it_can_use(region: Region, image: str) -> None:
+    kept = region.emulator.cloud.get("image", image)
+    assert kept
+    region.change("image", kept, min_ram=6000, os=kept["os"] | {"bit": "32"})
+    found = proof_of(partner(region, "accept", image))["could be launched"]
+    assert (found["verdict"], region.sent("createServers")) == ("refused", [])
+    assert "4096 at most" in found["why"]
 
 
 def fill_networks(region: Region) -> None:

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import yaml
 
 from backup_to_image.cli.hand_over import BLANK
-from tests.support.region import Asked, Ended, Region
+from tests.support.region import Asked, Ended, Killed, Region
 
 
 @pytest.fixture
@@ -134,6 +135,17 @@ def test_ones_own_project_and_a_strangers_image_are_refused(region: Region, imag
     assert (back.code, back.refusals["own image"]["code"], region.writes) == (3, "IMG.0106", [])
 
 
+def test_a_recipient_in_another_region_is_refused(region: Region, image: str) -> None:
+    place = region.folder / "clouds.yaml"
+    told = yaml.safe_load(place.read_text())
+    told["clouds"]["partner"]["region_name"] = "eu-nl"
+    place.write_text(yaml.safe_dump(told))
+    ended = hand_over(region, image)
+    assert (ended.code, list(ended.refusals), region.writes) == (3, ["same region"], [])
+    assert ended.refusals["same region"]["code"] == "IMG.0108"
+    assert "Copy the backup" in ended.error["action"]
+
+
 @pytest.mark.parametrize("words", [("--to", "nobody"), (), ("--to", "partner", "--share-for", "0s")])
 def test_a_recipient_without_a_log_in_is_a_mistake_and_nothing_happens(
     region: Region, image: str, words: tuple[str, ...]
@@ -159,6 +171,38 @@ def test_a_proof_that_is_refused_is_no_green(region: Region, image: str) -> None
     ended = hand_over(region, image)
     assert (ended.code, ended.told["outcome"], ended.told["state"]) == (5, "partly", "accepted")
     assert "Ecs.0012" in ended.error["message"]
+
+
+def test_a_vault_that_fills_up_once_it_is_shared_is_told_with_what_to_do(region: Region, image: str) -> None:
+    def fill(asked: Asked) -> None:
+        if asked.operation == "batchAddImageMembers":
+            for one in region.things("vault", project=guest(region)):
+                region.change("vault", one, size=1)
+
+    region.answered.append(fill)
+    ended = hand_over(region, image)
+    assert (ended.code, ended.told["outcome"], ended.error["code"]) == (5, "partly", "b2i.refused")
+    assert "Nothing was made" not in ended.error["message"]
+    assert (member(region, image)["status"], open_orders(region)) == ("pending", [])
+    words = hand_over(region, image, json=False)
+    assert (words.code, "vault partner-vault" in words.out) == (3, True)
+
+
+def test_an_accept_that_is_under_way_needs_no_vault_with_room(region: Region, image: str) -> None:
+    """It goes where it was begun, whatever has come into the vaults since."""
+
+    def kill(asked: Asked) -> None:
+        if asked.operation == "getImsJob" and region.sent("batchUpdateImageMembers"):
+            raise Killed
+
+    region.watchers.append(kill)
+    with pytest.raises(Killed):
+        hand_over(region, image)
+    region.watchers.remove(kill)
+    for one in region.things("vault", project=guest(region)):
+        region.change("vault", one, size=1)
+    ended = hand_over(region, image)
+    assert (ended.code, ended.told["state"]) == (0, "accepted"), ended.err
 
 
 def test_where_the_cloud_does_not_share_it_nothing_is_accepted(region: Region, image: str) -> None:

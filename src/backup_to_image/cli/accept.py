@@ -76,7 +76,7 @@ def command(
 
     async def work(output: Output) -> int:
         from backup_to_image.forms import AcceptForm, AcceptOffersForm, as_text
-        from backup_to_image.steps.accept_offers import accept_offers
+        from backup_to_image.steps.accept_offers import accept_offers, look_for_offers
         from backup_to_image.steps.offers import accept, find_offer, list_offers, look_for_answer
         from backup_to_image.told.offers import offer_known, told_all_offers, told_answer, told_offers
 
@@ -91,7 +91,8 @@ def command(
         launch = launch_file(spec) if spec else None
         async with connected(options, output, cloud_name=launch.cloud if launch else None) as ctx:
             if everything:
-                done = await accept_offers(ctx, vault=vault, despite_size=despite_size, patience=timeout)
+                async with output.naming_what_is_left(lambda: look_for_offers(ctx)):
+                    done = await accept_offers(ctx, vault=vault, despite_size=despite_size, patience=timeout)
                 return output.told(told_all_offers(done, ctx.settings))
             if image is None:
                 return output.told(told_offers(await list_offers(ctx), ctx.settings))

@@ -13,11 +13,12 @@ from backup_to_image.errors import B2iError, Refused, StillRunning
 from backup_to_image.model import Check, Report, Value
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.failure import Failure
+from backup_to_image.steps.leftovers import Leftover, Leftovers
 from backup_to_image.steps.offers import Answered, Offer, accept, list_offers
 from backup_to_image.steps.orders import OrderedAnswer, cut_off_order
 from backup_to_image.steps.vaults import Vaults
 
-__all__ = ["AcceptedOffer", "AcceptedOffers", "Result", "accept_offers"]
+__all__ = ["AcceptedOffer", "AcceptedOffers", "Result", "accept_offers", "look_for_offers"]
 
 _PAGE = "docs/configuration.md"
 _AT_ONCE = 4
@@ -81,6 +82,16 @@ async def accept_offers(
             return left or await _accept(offer, ctx, vaults, vault=vault, despite_size=despite_size, deadline=deadline)
 
     return AcceptedOffers(offers=tuple(await asyncio.gather(*(one(offer) for offer in offers))))
+
+
+async def look_for_offers(ctx: Context) -> Leftovers:
+    """How the offers of the senders on the list stand at this moment, for whoever has stopped a command. Raises CloudError."""
+    things = tuple(
+        Leftover(kind="member", id=offer.image.id, name=offer.image.name, status=offer.state)
+        for offer in await list_offers(ctx)
+        if offer.image.owner.lower() in ctx.settings.senders
+    )
+    return Leftovers(things=things, seen_at=ctx.clock.now())
 
 
 async def _left_alone(offer: Offer, ctx: Context) -> AcceptedOffer | None:

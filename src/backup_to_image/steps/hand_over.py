@@ -150,15 +150,17 @@ async def _checked(
     checked, state, begun = await asyncio.gather(
         check_share(image, (project,), owner), _state(image, owner, project), _begun(image, recipient)
     )
-    checks = [*checked.report.checks, *_regions(owner, recipient)]
+    apart = _regions(owner, recipient)
+    checks = [*checked.report.checks, *apart]
     if state == "rejected":
         why = f"{project} has rejected it before; it is accepted anew, as ordered"
         checks.append(Check(rule="answer", verdict="warned", why=why))
-    if state != "accepted" and not begun and image.backup_id:
+    to_come = state != "accepted" and not apart
+    if to_come and not begun and image.backup_id:
         room = _room(image, checked.backup) or Room(gb=image.min_disk_gb, all_disks=False)
         chosen = await Vaults(recipient).choose(image.id, room, named=vault, despite_size=despite_size)
         checks += chosen.checks
-    if state != "accepted" and launch:
+    if to_come and launch:
         checks += await _plan(image, checked.backup, launch, recipient)
     return checked, Report(subject=f"handing over {image.name} ({image.id})", checks=tuple(checks))
 

@@ -1,7 +1,7 @@
 """Whether a server could be launched from an image here, as far as that is to be known without launching one.
 
 The cloud's own dry run checks the form of a request and its mandatory fields, no more (BEHAVIOUR.md 11), and says so in words of
-ours: a server that answers is the only proof. Three requests, or those of a launch order's plan.
+ours: a server that answers is the only proof. Four requests, or those of a launch order's plan.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _PAGE = "ECS api-ref/source/apis_recommended/lifecycle_management/creating_an_ec
 _RULE = "could be launched"
 _SOLD = {"normal", "obt", "promotion"}
 _NAME = "b2i-dry-run"
+_OF_32_BIT = 4096
 _FORM_ALONE = "a dry run checks the form of the request alone: a server that answers is the proof"
 _PATIENCE = timedelta(minutes=5)
 """For a cloud that is too busy to be asked: that is no word on the image."""
@@ -36,21 +37,25 @@ async def launchable(image: Image, ctx: Context, *, deadline: datetime) -> Check
     log-in may not ask, or nobody answers.
     """
     try:
-        flavors, subnets = await asyncio.gather(ctx.cloud.servers.flavors(), ctx.cloud.networks.subnets())
+        flavors, zones, subnets = await asyncio.gather(
+            ctx.cloud.servers.flavors(), ctx.cloud.servers.zones(), ctx.cloud.networks.subnets()
+        )
     except CloudError as error:
-        return _unknowable(f"flavors and networks could not be read: {error.message}", error.action or _PROOF, because=error)
-    fitting = _smallest(image, flavors)
+        return _unknowable(
+            f"flavors, zones and networks could not be read: {error.message}", error.action or _PROOF, because=error
+        )
+    fitting = _smallest(image, flavors, [zone.name for zone in zones if zone.available])
     if not subnets:
         return _unknowable("this project has no network that a server could be in", "Make a VPC with a subnet, then launch.")
     if fitting is None:
         why = f"no flavor on sale fits the image, which wants {_memory(image)}"
         return Check(rule=_RULE, verdict="refused", why=why, action="Ask the cloud's help desk.", code="Ecs.0029", page=_PAGE)
-    flavor, subnet = fitting, subnets[0]
+    (flavor, zone), subnet = fitting, subnets[0]
     request = LaunchRequest(
         name=_NAME,
         image_id=image.id,
         flavor_id=flavor.id,
-        zone=_zone(flavor),
+        zone=zone,
         vpc_id=subnet.vpc_id,
         subnet_ids=(subnet.id,),
     )
@@ -89,28 +94,29 @@ async def launchable_as(image: Image, order: LaunchOrder, ctx: Context) -> tuple
     return (*plan.checks, _unknowable(f"launch order {order.name} could not be planned", _PROOF))
 
 
-def _smallest(image: Image, flavors: Sequence[Flavor]) -> Flavor | None:
-    fitting = [flavor for flavor in flavors if _on_sale(flavor) and _fits(flavor, image)]
-    return min(fitting, key=lambda one: (one.vcpus, one.ram_mb, one.name), default=None)
+def _smallest(image: Image, flavors: Sequence[Flavor], zones: Sequence[str]) -> tuple[Flavor, str] | None:
+    """The flavor, and a zone in which it is on sale."""
+    sold = [(flavor, zone) for flavor in flavors if _fits(flavor, image) for zone in zones if flavor.state_in(zone) in _SOLD]
+    return min(sold, key=lambda one: (_foreign(one[0]), one[0].vcpus, one[0].ram_mb, one[0].name), default=None)
 
 
-def _on_sale(flavor: Flavor) -> bool:
-    return flavor.state in _SOLD or _zone(flavor) is not None
-
-
-def _zone(flavor: Flavor) -> str | None:
-    """The zone that has to be named, where it is sold in some alone; else the cloud chooses."""
-    if flavor.state in _SOLD and not flavor.zones:
-        return None
-    return next((zone for zone, state in flavor.zones.items() if state in _SOLD), None)
+def _foreign(flavor: Flavor) -> bool:
+    """Of another architecture than nearly all images: what an image is of, no list tells."""
+    return bool(flavor.architecture) and not flavor.architecture.startswith("x86")
 
 
 def _fits(flavor: Flavor, image: Image) -> bool:
-    return image.min_ram_mb <= flavor.ram_mb <= (image.max_ram_mb or flavor.ram_mb)
+    return image.min_ram_mb <= flavor.ram_mb <= (_most_memory(image) or flavor.ram_mb)
+
+
+def _most_memory(image: Image) -> int | None:
+    """In MB; a 32-bit system uses 4 GB at most (BEHAVIOUR.md 11)."""
+    return min(image.max_ram_mb or _OF_32_BIT, _OF_32_BIT) if image.os_bit == "32" else image.max_ram_mb
 
 
 def _memory(image: Image) -> str:
-    return f"{image.min_ram_mb} MB of memory at least" + (f" and {image.max_ram_mb} at most" if image.max_ram_mb else "")
+    most = _most_memory(image)
+    return f"{image.min_ram_mb} MB of memory at least" + (f" and {most} at most" if most else "")
 
 
 def _words_of(flavor: Flavor, subnet: Subnet) -> str:

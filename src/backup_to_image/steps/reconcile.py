@@ -232,10 +232,10 @@ async def _member(wanted: OrderedShare | OrderedUnshare | OrderedHandOver, order
 
 async def _handed_over(wanted: OrderedHandOver, order: OpenOrder, ctx: Context) -> _Found:
     """That it is accepted there takes the recipient's log-in, which nobody has here."""
-    member = await ctx.cloud.images.member(wanted.image_id, wanted.recipient)
-    if member.status == "accepted":
+    member = await quiet(ctx.cloud.images.member(wanted.image_id, wanted.recipient))
+    if member and member.status == "accepted":
         return _Found(outcome="finished", words=f"{wanted.recipient} has it and has accepted it")
-    said = "has rejected it" if member.status == "rejected" else "has not answered"
+    said = "has rejected it" if member and member.status == "rejected" else "has not answered"
     action = f"With the recipient's log-in: `b2i accept {wanted.image_id}`. {_again(order)}"
     return _Found(outcome="not_begun", words=f"{wanted.recipient} has it and {said}", action=action)
 
