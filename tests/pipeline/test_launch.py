@@ -707,6 +707,35 @@ def test_a_probe_that_is_not_answered_is_partly_done_with_its_answer_told(
     assert ended.told["server_id"] == region.launched()[0]["id"]
 
 
+def test_each_probe_is_told_with_what_it_heard(region: Region, image: str) -> None:
+    """A port that speaks SSH, one that greets as something else, one that waits to be spoken to, one that is shut."""
+    region.listens = True
+    region.arm("guest-silent", operation="createServers", skip=1, profile="mail")
+    # Concurrent, each with a time of its own: the first two would not be answered after one another in so short a time.
+    ports = [(2222, "1m"), (2525, "20s"), (8080, "20s"), (2223, "40s")]
+    ended = launch(region, image, probes=[{"ssh": port, "timeout": timeout} for port, timeout in ports])
+    address = ended.told["addresses"][0]
+    told = {probe["probe"]: (probe["ok"], probe["answer"]) for probe in ended.told["probes"]}
+    assert (ended.code, ended.told["outcome"]) == (5, "partly")
+    assert told["ssh:2222"] == (True, "SSH-2.0-OpenSSH_9.6")
+    assert told["ssh:2525"] == (False, f"{address}:2525 greets with '220 mail ready', not with SSH")
+    assert told["ssh:8080"] == (False, f"{address}:8080 is open and says nothing")
+    assert told["ssh:2223"][0] is False
+    assert "refused" in told["ssh:2223"][1]
+    assert "2525" in ended.told["verified_why"]
+    assert "ssh:2222" not in ended.told["verified_why"]
+
+
+def test_probes_are_asked_at_the_same_time_and_each_has_its_own(region: Region, image: str) -> None:
+    probes = [{"console": f"never-said-{number}", "timeout": f"{number}0s"} for number in (2, 4, 6)]
+    begun = region.clock.now()
+    ended = launch(region, image, probes=probes)
+    assert [20 <= ended.told["probes"][0]["seconds"] < 40, 60 <= ended.told["probes"][2]["seconds"] < 80] == [True, True]
+    active = next(one.at for one in region.sent("getConsoleOutput"))
+    assert region.clock.now().timestamp() - active < 100, "one after the other they would take two minutes"
+    assert region.clock.now() > begun
+
+
 def test_a_green_image_with_a_silent_server_is_partly_done(region: Region, backup: str) -> None:
     region.listens = True
     region.arm("guest-silent", operation="createServers", skip=1)
