@@ -42,6 +42,7 @@ _COMMANDS = ("accept", "change_os", "create", "launch", "nightly", "retention", 
 _STEPS = (
     "change_os",
     "change_plan",
+    "fleet.by_hand",
     "fleet.night",
     "pipeline",
     "policy_file",
@@ -65,7 +66,9 @@ def seed(folder: Path, people: int, backups: int) -> str:
             "quota": QUOTA,
             "networks": [
                 {"vpc": "net", "cidr": f"127.{50 + number}.0.0/16", "subnets": {"inside": f"127.{50 + number}.1.0/24"}}
-                | {"security_groups": ["sg"]}
+                | {"security_groups": ["sg"]},
+                {"vpc": "drills", "cidr": f"127.{150 + number}.0.0/16", "subnets": {"apart": f"127.{150 + number}.1.0/24"}}
+                | {"security_groups": ["apart-sg"]},
             ],
             "vaults": [{"name": "vault", "size": 100_000, "servers": ["*"], "nightly": backups + KEPT}],
             "servers": [_server("shop")],
@@ -287,6 +290,10 @@ class Person:
         (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(told | {"probes": [{"tcp": 2222}]} | more))
         return f"{name}.yaml"
 
+    def drill_order(self, name: str) -> str:
+        """The same where nobody is."""
+        return self.launch_order(name, network={"vpc": "drills", "subnet": "apart", "security_groups": ["apart-sg"]})
+
     def policy(self, name: str, **retention: Any) -> str:
         """A policy for the server that he has; returns the file's name."""
         (self.folder / f"{name}.yaml").write_text(
@@ -296,8 +303,7 @@ class Person:
 
     def night(self) -> str:
         """A policy for all servers that he has, with everything that a night can do; returns the file's name."""
-        network = {"vpc": "drills", "subnet": "apart", "security_groups": ["apart-sg"]}
-        self.launch_order("drill", network=network)
+        self.drill_order("drill")
         told = {
             "name": "nightly",
             "timezone": f"Etc/GMT{datetime.now(UTC).hour - 12:+d}",  # where it is noon: a night is not repeated on the next day
@@ -404,6 +410,10 @@ class Person:
         """Project and state of everybody who has the image."""
         listed = self._get("ims", f"/v2/images/{image}/members")["members"]
         return {one["member_id"]: one["status"] for one in listed}
+
+    def forget_proof(self, image: str) -> None:
+        """As if it had never been verified."""
+        self.served.ask("DELETE", "ims", f"/v2/{{project}}/images/{image}/tags/b2i-verified", project=self.project)
 
     def have(self, image: str, *projects: str) -> None:
         """These projects have the image, not answered yet, and no others."""

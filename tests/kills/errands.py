@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ __all__ = [
     "Another",
     "ChangeOs",
     "Create",
+    "Drill",
     "Errand",
     "HandOver",
     "Launch",
@@ -102,6 +104,46 @@ class Another(Launch):
             if server["id"] in told_before - {last.told["server_id"]}:
                 self.before |= self.person.belongings(server)
         super().check(last, earlier)
+
+
+@dataclass
+class Drill:
+    """A server from an image of one's own, launched apart to be asked and taken down again; the image is marked."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        ours = [one for one in self.person.images() if "b2i-source" in _tags(one)]
+        if ours:
+            self.image = ours[0]["id"]
+            if "b2i-verified" in _tags(ours[0]):
+                self.person.forget_proof(self.image)
+        else:
+            self.image = _well(self.person, "create", self.person.backup()).told["image_id"]
+        self.words = ("launch", self.image, "--spec", self.person.drill_order(self.person.new_name()), "--drill")
+        self.before = self.person.account()
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told, now = last.told, self.person.account()
+        assert now == self.before, f"left: {now - self.before}, gone: {self.before - now}"
+        assert (told["image_id"], told["drill"], told["verified"], told["left_behind"], told["error"]) == (
+            self.image,
+            True,
+            True,
+            [],
+            None,
+        )
+        assert told["outcome"] == ("adopted" if told["adopted"] else "made")
+        assert last.told_truly("createServers"), told["adopted"]
+        assert [probe["ok"] for probe in told["probes"]] == [True]
+        (image,) = [one for one in self.person.images() if one["id"] == self.image]
+        assert "b2i-verified" in _tags(image)
+        for run in (last, *earlier):
+            assert len({one["request"]["server"]["name"] for one in run.traced("createServers")}) <= 1, "two servers at a time"
+            assert all(len(one["request"]["servers"]) == 1 for one in run.traced("deleteServers")), "two servers at a time"
+        assert not (left := _open_records(self.person)), left
 
 
 @dataclass
@@ -408,12 +450,11 @@ def _as_asked(last: Run, *operations: str) -> bool:
     return asked
 
 
-ERRANDS: dict[
-    str, type[Create | Launch | Another | Teardown | ChangeOs | Retention | Night | Share | Unshare | Accept | HandOver]
-] = {
+ERRANDS: dict[str, Callable[[Person], Errand]] = {
     "create": Create,
     "launch": Launch,
     "launch --another": Another,
+    "launch --drill": Drill,
     "teardown": Teardown,
     "change-os": ChangeOs,
     "retention": Retention,

@@ -170,6 +170,17 @@ ORDERS: dict[str, tuple[dict[str, Any], str]] = {
         {"network": {"vpc": "shop-vpc", "subnet": "shop-net", "fixed_ip": "127.99.0.1"}},
         "fixed address",
     ),
+    "the gateway's address": (
+        {"network": {"vpc": "shop-vpc", "subnet": "shop-net", "fixed_ip": "127.10.1.1"}},
+        "fixed address",
+    ),
+    "the address of another server": (
+        {"network": {"vpc": "shop-vpc", "subnet": "shop-net", "fixed_ip": "127.10.1.12"}},
+        "fixed address",
+    ),
+    "flavor out of sale everywhere": ({"flavor": "c4.large.2"}, "flavor"),
+    "disk of another family": ({"system_disk": {"type": "co-p1"}}, "disk types"),
+    "data disk of another family": ({"data_disks": [{"source": "/dev/vdb", "type": "uh-l1"}]}, "disk types"),
     "unknown key pair": ({"login": {"key_pair": "lost"}}, "login"),
     "system disk too small": ({"system_disk": {"size_gb": 20}}, "system disk"),
     "data disk too small": ({"data_disks": [{"source": "/dev/vdb", "size_gb": 50}]}, "data disks"),
@@ -189,7 +200,9 @@ def test_an_order_that_cannot_be_is_refused_before_anything_is_made(
     for ended in (launch(region, image, **order), launch(region, image, "--dry-run", **order)):
         assert (ended.code, ended.told["outcome"]) == (3, "refused"), ended.err
         checks = (ended.told.get("plan") or ended.told["report"])["checks"]
-        assert [check["rule"] for check in checks if check["verdict"] == "refused"] == [f"launch: {rule}"]
+        refused = [check for check in checks if check["verdict"] == "refused"]
+        assert [check["rule"] for check in refused] == [f"launch: {rule}"]
+        assert all(check["page"] and check["action"] for check in refused), refused
     assert (region.writes, region.launched()) == ([], [])
 
 
@@ -200,6 +213,139 @@ def test_a_quota_without_room_is_refused_with_the_numbers(region: Region, image:
     assert (ended.code, set(ended.refusals)) == (3, {"launch: quota"})
     assert "1 of" in ended.refusals["launch: quota"]["why"]
     assert launch(region, image).code == 0
+
+
+def check(ended: Ended, rule: str) -> dict[str, Any]:
+    """The one check of that rule in a printed plan."""
+    (found,) = [one for one in ended.told["plan"]["checks"] if one["rule"] == f"launch: {rule}"]
+    return found
+
+
+def test_the_plan_says_what_the_launch_takes_of_the_quota(region: Region, image: str) -> None:
+    quota = region.emulator.cloud.get("quota", region.account["project_id"]) or {}
+    used = len([one for one in region.things("server") if one["project"] == region.account["project_id"]])
+    region.change("quota", quota, instances=used + 10, cores=-1)
+    told = check(launch(region, image, "--dry-run", count=2), "quota")
+    assert told["verdict"] == "passed"
+    assert told["why"].startswith("takes 2 of 10 free servers, 4 vCPUs (no limit), 8192 of ")
+
+
+def test_a_subnet_without_room_is_refused_and_one_with_little_is_warned(region: Region, image: str) -> None:
+    subnet = region.named("subnet", "shop-net")
+    region.change("subnet", subnet, cidr="127.10.1.8/30")
+    full = launch(region, image, "--dry-run")
+    assert (full.code, check(full, "addresses")["verdict"], check(full, "addresses")["code"]) == (3, "refused", "Ecs.0012")
+    free = region.named("subnet", "drill-net")
+    region.change("subnet", free, cidr="127.20.1.0/29")
+    network = {"vpc": "drill-vpc", "subnet": "drill-net", "security_groups": ["drill-sg"]}
+    tight = launch(region, image, "--dry-run", network=network, count=3)
+    assert check(tight, "addresses")["verdict"] == "warned"
+    roomy = launch(region, image, "--dry-run", network=network)
+    assert (roomy.code, check(roomy, "addresses")["verdict"]) == (0, "passed")
+
+
+def test_the_clouds_own_dry_run_is_a_check_of_the_plan(region: Region, image: str) -> None:
+    told = check(launch(region, image, "--dry-run"), "cloud's dry run")
+    assert (told["verdict"], "mandatory fields" in told["why"]) == ("passed", True)
+
+
+def test_what_the_clouds_own_dry_run_refuses_is_refused_with_its_code(region: Region, image: str) -> None:
+    for arguments in (["--dry-run"], []):
+        region.arm("forbidden", operation="createServers")
+        ended = launch(region, image, *arguments)
+        checks = (ended.told.get("plan") or ended.told["report"])["checks"]
+        (refused,) = [one for one in checks if one["verdict"] == "refused"]
+        assert (ended.code, refused["rule"], refused["code"]) == (3, "launch: cloud's dry run", "Pdp.0001")
+        assert refused["page"].startswith("ECS ")
+    assert (launches(region), region.launched()) == ([], [])
+
+
+def test_a_server_that_is_there_is_what_a_dry_run_shows(region: Region, image: str) -> None:
+    first = launch(region, image).told
+    told = check(launch(region, image, "--dry-run"), "server")
+    assert (told["verdict"], first["server_id"] in told["why"]) == ("passed", True)
+
+
+def test_a_dry_run_shows_the_mark_that_the_server_will_carry(region: Region, image: str) -> None:
+    plan = launch(region, image, "--dry-run", tags={"purpose": "drill"}).told["plan"]
+    assert plan["request"]["tags"] == {"purpose": "drill", "b2i-launch": launch(region, image).told["launch_id"]}
+
+
+# -- which probes can be reached ----------------------------------------------------------------------------------------
+
+TCP = [{"tcp": 2222}]
+
+
+def reach(region: Region, image: str, **order: Any) -> tuple[str, str, str]:
+    ended = launch(region, image, "--dry-run", **order)
+    assert ended.code == 0, "never a refusal"
+    told = check(ended, "probes")
+    return told["verdict"], told["why"], told["action"]
+
+
+def test_it_is_said_which_probes_this_host_can_reach(region: Region, image: str) -> None:
+    verdict, why, _ = reach(region, image, probes=[*TCP, *CONSOLE])
+    assert (verdict, why) == (
+        "passed",
+        "tcp:2222 can be reached: this host is in its network; console:login: is asked of the cloud",
+    )
+
+
+def test_a_network_without_a_road_from_here_is_warned_of_with_what_to_do(
+    region: Region, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel of this host has a road to every emulated network, so it is the answer of one that has none."""
+    monkeypatch.setattr("backup_to_image.steps.reach.own_address_towards", lambda _: None)
+    verdict, why, action = reach(region, image, probes=TCP)
+    assert (verdict, "no route into 127.10.1.0/24" in why) == ("warned", True)
+    assert action == "Use a console probe, or a worker in that network."
+    verdict, why, action = reach(region, image, probes=[*TCP, *CONSOLE])
+    assert (verdict, "not the image's fault" in action) == ("warned", True)
+    verdict, why, _ = reach(region, image, probes=TCP, public_ip={})
+    assert (verdict, "by the server's public address" in why) == ("passed", True)
+
+
+def test_a_network_behind_a_gateway_may_be_reached(region: Region, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    region.change("vpc", region.named("vpc", "drill-vpc"), cidr="10.20.0.0/16")
+    region.change("subnet", region.named("subnet", "drill-net"), cidr="10.20.1.0/24", gateway="10.20.1.1")
+    network = {"vpc": "drill-vpc", "subnet": "drill-net", "security_groups": ["drill-sg"]}
+    for own, words in (("192.168.1.7", "may be reached through a gateway, from 192.168.1.7"), ("10.20.9.9", "in its network")):
+        monkeypatch.setattr("backup_to_image.steps.reach.own_address_towards", lambda _, own=own: own)
+        verdict, why, _ = reach(region, image, probes=TCP, network=network)
+        assert (verdict, words in why) == ("passed", True)
+
+
+RULES: dict[str, tuple[list[dict[str, Any]], str, str]] = {
+    "open port": ([{"protocol": "tcp", "port_range_min": 2222, "port_range_max": 2222}], "passed", "can be reached"),
+    "range": ([{"protocol": "TCP", "port_range_min": 2000, "port_range_max": 3000}], "passed", "can be reached"),
+    "this host's network": ([{"remote_ip_prefix": "127.0.0.0/8"}], "passed", "can be reached"),
+    "another port": ([{"protocol": "tcp", "port_range_min": 22, "port_range_max": 22}], "warned", "lets nobody in at port 2222"),
+    "another protocol": ([{"protocol": "udp"}], "warned", "lets nobody in at port 2222"),
+    "IPv6 alone": ([{"ethertype": "IPv6"}], "warned", "lets nobody in"),
+    "only out": ([{"direction": "egress"}], "warned", "lets nobody in"),
+    "another network": ([{"remote_ip_prefix": "10.9.0.0/16"}], "warned", "lets only 10.9.0.0/16 in at port 2222"),
+    "members": ([{"remote_group_id": "its own"}], "warned", "lets only members of a group in"),
+    "not told": ([], "passed", "can be reached"),
+}
+
+
+@pytest.mark.parametrize(("rules", "verdict", "said"), RULES.values(), ids=RULES)
+def test_what_the_rules_of_the_security_groups_let_in_counts(
+    region: Region, image: str, rules: list[dict[str, Any]], verdict: str, said: str
+) -> None:
+    told = [{"direction": "ingress", "ethertype": "IPv4"} | rule for rule in rules]
+    region.change("security-group", region.named("security-group", "shop-sg"), rules=told)
+    found, why, _ = reach(region, image, probes=TCP)
+    assert (found, said in why) == (verdict, True), why
+
+
+def test_the_default_group_lets_in_its_members_alone(region: Region, image: str) -> None:
+    verdict, why, _ = reach(region, image, probes=TCP, network={"vpc": "shop-vpc", "subnet": "shop-net"})
+    assert (verdict, "default lets only members of a group in" in why) == ("warned", True)
+
+
+def test_an_order_without_probes_is_told_so_beforehand(region: Region, image: str) -> None:
+    assert reach(region, image)[:2] == ("passed", "the order asks for none: ACTIVE is all the proof")
 
 
 def test_a_name_that_several_networks_have_is_refused_with_their_ids(region: Region, image: str) -> None:
@@ -561,6 +707,35 @@ def test_a_probe_that_is_not_answered_is_partly_done_with_its_answer_told(
     assert ended.told["server_id"] == region.launched()[0]["id"]
 
 
+def test_each_probe_is_told_with_what_it_heard(region: Region, image: str) -> None:
+    """A port that speaks SSH, one that greets as something else, one that waits to be spoken to, one that is shut."""
+    region.listens = True
+    region.arm("guest-silent", operation="createServers", skip=1, profile="mail")
+    # Concurrent, each with a time of its own: the first two would not be answered after one another in so short a time.
+    ports = [(2222, "1m"), (2525, "20s"), (8080, "20s"), (2223, "40s")]
+    ended = launch(region, image, probes=[{"ssh": port, "timeout": timeout} for port, timeout in ports])
+    address = ended.told["addresses"][0]
+    told = {probe["probe"]: (probe["ok"], probe["answer"]) for probe in ended.told["probes"]}
+    assert (ended.code, ended.told["outcome"]) == (5, "partly")
+    assert told["ssh:2222"] == (True, "SSH-2.0-OpenSSH_9.6")
+    assert told["ssh:2525"] == (False, f"{address}:2525 greets with '220 mail ready', not with SSH")
+    assert told["ssh:8080"] == (False, f"{address}:8080 is open and says nothing")
+    assert told["ssh:2223"][0] is False
+    assert "refused" in told["ssh:2223"][1]
+    assert "2525" in ended.told["verified_why"]
+    assert "ssh:2222" not in ended.told["verified_why"]
+
+
+def test_probes_are_asked_at_the_same_time_and_each_has_its_own(region: Region, image: str) -> None:
+    probes = [{"console": f"never-said-{number}", "timeout": f"{number}0s"} for number in (2, 4, 6)]
+    begun = region.clock.now()
+    ended = launch(region, image, probes=probes)
+    assert [20 <= ended.told["probes"][0]["seconds"] < 40, 60 <= ended.told["probes"][2]["seconds"] < 80] == [True, True]
+    active = next(one.at for one in region.sent("getConsoleOutput"))
+    assert region.clock.now().timestamp() - active < 100, "one after the other they would take two minutes"
+    assert region.clock.now() > begun
+
+
 def test_a_green_image_with_a_silent_server_is_partly_done(region: Region, backup: str) -> None:
     region.listens = True
     region.arm("guest-silent", operation="createServers", skip=1)
@@ -606,6 +781,38 @@ def test_a_second_order_of_a_launched_server_is_not_refused_for_want_of_quota(re
 
 
 # -- the recipient ------------------------------------------------------------------------------------------------------
+
+
+def accepted(region: Region, backup: str) -> str:
+    """An image that the partner has accepted."""
+    found: str = region.b2i("create", backup, "--share-with", "partner").told["image_id"]
+    (member,) = region.things("image-member", image_id=found)
+    region.change("image-member", member, status="accepted", vault_id=region.account["recipient"]["vault"])
+    return found
+
+
+PARTNER = {"vpc": "partner-vpc", "subnet": "partner-net", "security_groups": ["partner-sg"]}
+
+
+def test_the_recipients_plan_tells_his_own_quota_and_what_he_cannot_see(region: Region, backup: str) -> None:
+    image = accepted(region, backup)
+    spec = region.write_launch(network=PARTNER, flavor="same-as-source", probes=CONSOLE)
+    ended = region.b2i("launch", image, "--spec", spec, "--dry-run", cloud="partner")
+    assert (ended.code, ended.told["plan"]["request"]["flavor_id"]) == (0, "s3.large.2"), "the image's own tag names it"
+    assert check(ended, "quota")["why"].startswith("takes 1 of ")
+    assert check(ended, "disks")["verdict"] == "unknowable"
+    drilled = region.b2i("launch", image, "--spec", spec, "--dry-run", "--drill", cloud="partner")
+    assert (drilled.code, check(drilled, "isolation")["verdict"]) == (0, "unknowable")
+
+
+def test_same_as_source_is_refused_to_a_recipient_whose_image_does_not_name_its_flavor(region: Region, backup: str) -> None:
+    image = accepted(region, backup)
+    there = region.emulator.cloud.get("image", image) or {}
+    region.change("image", there, tags={key: value for key, value in there["tags"].items() if key != "b2i-flavor"})
+    spec = region.write_launch(network=PARTNER, flavor="same-as-source")
+    ended = region.b2i("launch", image, "--spec", spec, cloud="partner")
+    assert (ended.code, set(ended.refusals)) == (3, {"launch: flavor"})
+    assert ended.refusals["launch: flavor"]["code"] == "b2i.no-facts"
 
 
 @pytest.mark.parametrize("sees", ["no", "yes"])

@@ -159,7 +159,7 @@ CATALOGUE: dict[str, Fault] = {
         Fault(
             "guest-silent",
             "effect",
-            "the server becomes ACTIVE and its guest has this profile: dead (never boots), ssh-only, sick",
+            "the server becomes ACTIVE and its guest has this profile: dead (never boots), ssh-only, sick, mail (greets at 2525)",
             ("createServers",),
             {"profile": "dead"},
         ),

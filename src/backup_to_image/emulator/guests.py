@@ -30,7 +30,8 @@ __all__ = ["DEAD", "HEALTHY", "PROFILES", "SHARED_HOST", "Guests", "Profile", "i
 _LOG = logging.getLogger(__name__)
 
 SHARED_HOST = "127.0.0.1"
-SSH, HTTP = 2222, 8080
+SSH, HTTP, SMTP = 2222, 8080, 2525
+_GREETING = b"220 mail ready\r\n"
 _BANNER = b"SSH-2.0-OpenSSH_9.6\r\n"
 _LONGEST_REQUEST = 65536
 
@@ -57,6 +58,7 @@ PROFILES: dict[str, Profile] = {
     "app": Profile(),
     "database": Profile(ports=(SSH,)),
     "ssh-only": Profile(ports=(SSH,)),  # the application never came up
+    "mail": Profile(ports=(SSH, HTTP, SMTP)),  # a mail server beside the application, which speaks first
     "sick": Profile(health=503),  # it came up and says that it is not well
     DEAD: Profile(boots=False, ports=(), holds=(SSH, HTTP)),  # maintenance mode: ACTIVE for the cloud, silent for everybody else
 }
@@ -255,7 +257,7 @@ async def _listen(room: _Room) -> None:
             continue
         if room.bound.get((host, port)) is not sock:
             return  # stopped while the port before this one opened
-        talk = _Ssh if port == SSH else _Http
+        talk = {SSH: _Ssh, SMTP: _Smtp}.get(port, _Http)
         server = await loop.create_server(lambda talk=talk: talk(room), sock=sock, start_serving=False)
         room.listening.append(server)  # before the loop is left: a stop that comes now must find it
         try:
@@ -317,6 +319,18 @@ class _Ssh(_Talk):
     def data_received(self, data: bytes) -> None:
         if data:
             self.say(b"", last=True)
+
+
+class _Smtp(_Talk):
+    """Greets first, as RFC 5321 wants it, and hangs up on whoever has something to say."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.say(_GREETING)
+
+    def data_received(self, data: bytes) -> None:
+        if data:
+            self.say(b"221 bye\r\n", last=True)
 
 
 class _Http(_Talk):

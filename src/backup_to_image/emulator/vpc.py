@@ -86,10 +86,14 @@ def list_security_groups(cloud: Cloud, call: Call) -> Answer:
 
 
 def _rules(group: Doc) -> list[Doc]:
-    """What a group lets through: everything out, and in from its own members; an isolated one lets nothing out."""
-    inside: Doc = {"security_group_id": group["id"], "direction": "ingress", "ethertype": "IPv4", "remote_group_id": group["id"]}
-    outside: Doc = {"security_group_id": group["id"], "direction": "egress", "ethertype": "IPv4", "remote_ip_prefix": "0.0.0.0/0"}
-    return [inside] if group.get("isolated") else [inside, outside]
+    """What a group lets through: from its members and, but for the default group, TCP from everywhere; out, if not isolated."""
+    both: Doc = {"security_group_id": group["id"], "ethertype": "IPv4"}
+    rules: list[Doc] = [{**both, "direction": "ingress", "remote_group_id": group["id"]}]
+    if group["name"] != "default":
+        rules.append({**both, "direction": "ingress", "protocol": "tcp", "remote_ip_prefix": "0.0.0.0/0"})
+    if not group.get("isolated"):
+        rules.append({**both, "direction": "egress", "remote_ip_prefix": "0.0.0.0/0"})
+    return group.get("rules", rules)
 
 
 def _of_enterprise_project(cloud: Cloud, call: Call, kind: str) -> list[Doc]:

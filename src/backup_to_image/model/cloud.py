@@ -27,6 +27,7 @@ __all__ = [
     "Quota",
     "RestorePoint",
     "SecurityGroup",
+    "SecurityRule",
     "Server",
     "ServerDisk",
     "SkippedResource",
@@ -332,10 +333,26 @@ class Subnet(Value):
     status: str = ""
 
 
+class SecurityRule(Value):
+    """What one rule of a security group lets through; absent parts mean any."""
+
+    direction: str
+    ip_version: str = ""
+    protocol: str = ""
+    first_port: int | None = None
+    last_port: int | None = None
+    remote_net: str = ""
+    """Addresses on the other side, as CIDR."""
+    remote_group: str = ""
+    """Members of this group, or of a group of addresses."""
+
+
 class SecurityGroup(Value):
     id: str
     name: str
     vpc_id: str | None = None
+    rules: tuple[SecurityRule, ...] = ()
+    """Empty where the cloud does not tell them."""
 
 
 class Zone(Value):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import builtins
 from collections.abc import Awaitable, Callable
 
-from backup_to_image.model import PublicIp, SecurityGroup, Subnet, Vpc
+from backup_to_image.model import PublicIp, SecurityGroup, SecurityRule, Subnet, Vpc
 from backup_to_image.otc.calls import Query
 from backup_to_image.otc.session import Session, pages
-from backup_to_image.otc.wire import Body, maybe, moment, need, need_parts, text
+from backup_to_image.otc.wire import Body, maybe, moment, need, need_parts, parts, text, whole
 
 __all__ = ["Networks", "PublicIps"]
 
@@ -44,9 +44,26 @@ class Networks:
     async def security_groups(self) -> list[SecurityGroup]:
         fetch = _reader(self._session, "listSecurityGroups", "security-groups", "security_groups")
         return [
-            SecurityGroup(id=need(one, "id", "listSecurityGroups"), name=text(one, "name"), vpc_id=maybe(one, "vpc_id"))
+            SecurityGroup(
+                id=need(one, "id", "listSecurityGroups"),
+                name=text(one, "name"),
+                vpc_id=maybe(one, "vpc_id"),
+                rules=tuple(_rule(rule) for rule in parts(one, "security_group_rules")),
+            )
             async for one in pages(fetch, _PAGE, "listSecurityGroups")
         ]
+
+
+def _rule(body: Body) -> SecurityRule:
+    return SecurityRule(
+        direction=text(body, "direction"),
+        ip_version=text(body, "ethertype"),
+        protocol=text(body, "protocol"),
+        first_port=whole(body, "port_range_min"),
+        last_port=whole(body, "port_range_max"),
+        remote_net=text(body, "remote_ip_prefix"),
+        remote_group=text(body, "remote_group_id", "remote_address_group_id"),
+    )
 
 
 class PublicIps:

@@ -143,10 +143,10 @@ async def preview_launch(
     standing = await find_launched(image, order, ctx, mode=mode, another=another)
     request = _marked(plan.request, order, mode, standing.mark) if plan.request else None
     there = ", ".join(f"{server.name} ({server.id})" for server in standing.servers)
-    adopted = (
-        Check(rule="launch: once", verdict="passed", why=f"{there} is there already and would be adopted") if there else None
-    )
-    return plan.model_copy(update={"request": request, "checks": (*plan.checks, *([adopted] if adopted else []))})
+    checks = plan.checks
+    if there:  # it takes quota and addresses itself, and nothing more is made
+        checks = (Check(rule="launch: server", verdict="passed", why=f"it is there already and would be adopted: {there}"),)
+    return plan.model_copy(update={"request": request, "checks": checks})
 
 
 async def check_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
@@ -272,7 +272,7 @@ def _marked(request: LaunchRequest, order: LaunchOrder, mode: Mode, mark: str) -
 
 def _unplanned(order: LaunchOrder, plan: LaunchPlan) -> CloudError:
     """Nothing speaks against the order, but what it names could not be looked up: the cloud's trouble, not the order's."""
-    unread = [check for check in plan.checks if check.verdict == "unknowable"]
+    unread = [check for check in plan.checks if check.verdict == "unknowable" and check.code]
     why = "; ".join(f"{check.rule.removeprefix('launch: ')} {check.why}" for check in unread)
     return CloudError(
         f"The launch of {order.name} could not be planned, and nothing was launched: {why}.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import ip_address, ip_network
 from typing import Literal, TypeVar
 
 from backup_to_image.errors import ApiError, CloudError
@@ -21,9 +20,9 @@ from backup_to_image.model import (
     LaunchPlan,
     LaunchPublicIp,
     LaunchRequest,
-    Limits,
     PlannedDisk,
     SecurityGroup,
+    Server,
     Subnet,
     Vpc,
     Zone,
@@ -33,7 +32,9 @@ from backup_to_image.steps.facts import SourceFacts, backup_of, facts_of, facts_
 from backup_to_image.steps.findings import Findings
 from backup_to_image.steps.isolation import check_isolation, place_of
 from backup_to_image.steps.names import SOURCE_TAG
-from backup_to_image.steps.planner import LAUNCH_PAGE, Planner
+from backup_to_image.steps.planner import LAUNCH_PAGE, ORDERS_PAGE, Planner
+from backup_to_image.steps.reach import check_probes
+from backup_to_image.steps.room import check_addresses, check_quota
 
 __all__ = ["plan_for_backup", "plan_launch"]
 
@@ -41,6 +42,9 @@ T = TypeVar("T")
 Mode = Literal["drill", "failover"]
 
 _DISKS = "ECS api-ref/source/data_structure/data_structure_for_creating_ecss.rst"
+_FLAVORS_PAGE = "ECS api-ref/source/apis_recommended/flavor_management/listing_flavor_details_and_extended_information.rst"
+_KEYS_PAGE = "ECS api-ref/source/native_openstack_nova_apis/key_and_password_management/listing_ssh_key_pairs.rst"
+_SPECIAL_TYPES = {"co-p1", "uh-l1"}
 _SOLD = {"normal", "obt", "promotion"}
 _TAG_KEY = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _TAG_VALUE = re.compile(r"[A-Za-z0-9_-]{0,43}")
@@ -95,11 +99,15 @@ async def _plan(
             planner.unknown(what, f"could not be read: {words}", because=error)
             return None
 
-    (vpcs, subnets, groups), (flavors, zones, limits, keys) = await asyncio.gather(
+    async def servers() -> list[Server]:
+        return [server async for server in cloud.servers.list()]
+
+    (vpcs, subnets, groups, there), (flavors, zones, limits, keys) = await asyncio.gather(
         asyncio.gather(
             attempt("VPC", cloud.networks.vpcs()),
             attempt("subnet", cloud.networks.subnets()),
             attempt("security groups", cloud.networks.security_groups()),
+            attempt("addresses", servers()),
         ),
         asyncio.gather(
             attempt("flavor", cloud.servers.flavors()),
@@ -109,17 +117,22 @@ async def _plan(
         ),
     )
     vpc, subnet = _network(planner, vpcs, subnets)
+    if subnet and there is not None:
+        check_addresses(planner, subnet, there)
     group_ids = _groups(planner, groups)
     if mode == "drill":
         source = await attempt("isolation", cloud.servers.find(source_id)) if source_id else None
         check_isolation(planner, place_of(source, facts), subnet, groups, group_ids)
     zone = _zone(planner, zones)
-    flavor = _flavor(planner, flavors, facts, image, zone)
+    places = [zone] if zone else [one.name for one in zones or () if one.available]
+    flavor = _flavor(planner, flavors, facts, image, places)
     if limits and flavor:
-        _quota(planner, limits, flavor)
+        check_quota(planner, limits, flavor)
     _key_pair(planner, keys)
     _tags(planner)
     disks, volumes = _disks(planner, backup, image, facts)
+    _disk_types(planner, backup, facts, zone)
+    check_probes(planner, vpc, subnet, groups, group_ids)
     request = None
     if vpc and subnet and flavor and group_ids is not None:
         request = LaunchRequest(
@@ -149,10 +162,6 @@ def _network(planner: Planner, vpcs: list[Vpc] | None, subnets: list[Subnet] | N
     subnet = planner.one("subnet", wanted.subnet, inside, code="Ecs.0064") if subnets is not None else None
     if vpc and subnet:
         planner.passed("network", f"VPC {vpc.name}, subnet {subnet.name} ({subnet.cidr or 'cidr not told'})")
-    if subnet and wanted.fixed_ip and subnet.cidr and ip_address(wanted.fixed_ip) not in ip_network(subnet.cidr, strict=False):
-        planner.refuse(
-            "fixed address", f"{wanted.fixed_ip} is not in {subnet.cidr}", "Choose an address of the subnet.", code="Ecs.0012"
-        )
     return vpc, subnet
 
 
@@ -188,13 +197,13 @@ def _zone(planner: Planner, zones: list[Zone] | None) -> str | None:
 
 
 def _flavor(  # noqa: PLR0911 - one answer per way of naming a flavor
-    planner: Planner, flavors: list[Flavor] | None, facts: SourceFacts | None, image: Image | None, zone: str | None
+    planner: Planner, flavors: list[Flavor] | None, facts: SourceFacts | None, image: Image | None, zones: Sequence[str]
 ) -> Flavor | None:
     wanted = planner.order.flavor
     if flavors is None:
         return None
     if isinstance(wanted, FlavorNeed):
-        return _smallest(planner, wanted, flavors, image, zone)
+        return _smallest(planner, wanted, flavors, image, zones)
     if wanted == "same-as-source":
         if facts is None or not facts.flavor_id:
             planner.refuse(
@@ -202,16 +211,18 @@ def _flavor(  # noqa: PLR0911 - one answer per way of naming a flavor
                 "'same-as-source' is asked for, but neither the source server nor its recorded facts are to be seen",
                 "Name a flavor, or {vcpus: N, ram_gb: N}.",
                 code="b2i.no-facts",
+                page=ORDERS_PAGE,
             )
             return None
         wanted = facts.flavor_id
     flavor = planner.one("flavor", wanted, flavors, code="Ecs.0005")
     if flavor is None:
         return None
-    state = flavor.state_in(zone)
-    if state not in _SOLD:
-        where = f" in {zone}" if zone else ""
-        planner.refuse("flavor", f"{flavor.name} is {state}{where}", "Choose another flavor or zone.", code="Ecs.0319")
+    if not _sold(flavor, zones):
+        states = ", ".join(f"{flavor.state_in(zone)} in {zone}" for zone in zones) or flavor.state
+        planner.refuse(
+            "flavor", f"{flavor.name} is {states}", "Choose another flavor or zone.", code="Ecs.0319", page=_FLAVORS_PAGE
+        )
         return None
     misfit = _misfit(flavor, image)
     if misfit:
@@ -222,14 +233,14 @@ def _flavor(  # noqa: PLR0911 - one answer per way of naming a flavor
 
 
 def _smallest(
-    planner: Planner, need: FlavorNeed, flavors: Sequence[Flavor], image: Image | None, zone: str | None
+    planner: Planner, need: FlavorNeed, flavors: Sequence[Flavor], image: Image | None, zones: Sequence[str]
 ) -> Flavor | None:
     fitting = [
         flavor
         for flavor in flavors
         if flavor.vcpus >= need.vcpus
         and flavor.ram_mb >= need.ram_gb * 1024
-        and flavor.state_in(zone) in _SOLD
+        and _sold(flavor, zones)
         and not _misfit(flavor, image)
     ]
     if not fitting:
@@ -245,6 +256,11 @@ def _smallest(
     return flavor
 
 
+def _sold(flavor: Flavor, zones: Sequence[str]) -> bool:
+    """Whether one of these zones sells it; where none is known, whether it is sold at all."""
+    return any(flavor.state_in(zone) in _SOLD for zone in zones) if zones else flavor.state in _SOLD
+
+
 def _misfit(flavor: Flavor, image: Image | None) -> str:
     if image and image.min_ram_mb and flavor.ram_mb < image.min_ram_mb:
         return f"{flavor.name} has {flavor.ram_mb} MB of memory, the image wants {image.min_ram_mb} at least"
@@ -253,31 +269,17 @@ def _misfit(flavor: Flavor, image: Image | None) -> str:
     return ""
 
 
-def _quota(planner: Planner, limits: Limits, flavor: Flavor) -> None:
-    count = planner.order.count
-    for what, quota, need in (
-        ("servers", limits.servers, count),
-        ("vCPUs", limits.vcpus, flavor.vcpus * count),
-        ("MB of memory", limits.ram_mb, flavor.ram_mb * count),
-    ):
-        if quota.free is not None and quota.free < need:
-            planner.refuse(
-                "quota",
-                f"{need} {what} are needed, {max(0, quota.free)} of {quota.limit} are free",
-                "Free some, or ask for a larger quota.",
-                code="Ecs.0001",
-            )
-    if not any(check.rule == "launch: quota" for check in planner.checks):
-        planner.passed("quota", f"room for {count} more server{'s' if count > 1 else ''}")
-
-
 def _key_pair(planner: Planner, keys: list[str] | None) -> None:
     wanted = planner.order.login.key_pair
     if wanted is None:
         planner.passed("login", "the accounts inside the image")
     elif keys is not None and wanted not in keys:
         planner.refuse(
-            "login", f"there is no key pair {wanted!r}", f"There are: {', '.join(sorted(keys)) or 'none'}.", code="Ecs.0909"
+            "login",
+            f"there is no key pair {wanted!r}",
+            f"There are: {', '.join(sorted(keys)) or 'none'}.",
+            code="Ecs.0909",
+            page=_KEYS_PAGE,
         )
     elif keys is not None:
         planner.passed("login", f"key pair {wanted}")
@@ -295,10 +297,14 @@ def _tags(planner: Planner) -> None:
         )
     if len(tags) > 10 - _OUR_SERVER_TAGS:
         planner.refuse(
-            "tags", f"{len(tags)} tags; {10 - _OUR_SERVER_TAGS} are the most beside ours", "Leave some out.", code="Ecs.0905"
+            "tags",
+            f"{len(tags)} tags; {10 - _OUR_SERVER_TAGS} are the most beside ours",
+            "Leave some out.",
+            code="Ecs.0905",
+            page=ORDERS_PAGE,
         )
     if any(key.startswith("b2i-") for key in tags):
-        planner.refuse("tags", "keys that begin with 'b2i-' are our own marks", "Choose other keys.")
+        planner.refuse("tags", "keys that begin with 'b2i-' are our own marks", "Choose other keys.", page=ORDERS_PAGE)
 
 
 def _disks(
@@ -347,6 +353,26 @@ def _disks(
         for disk in disks
     )
     return planned, volumes
+
+
+def _disk_types(planner: Planner, backup: Backup | None, facts: SourceFacts | None, zone: str | None) -> None:
+    """Whether each disk may become what is ordered: a type changes within its family only (BEHAVIOUR.md 11)."""
+    order = planner.order
+    known = {disk.id: disk for disk in facts.disks} if facts else {}
+    wrong: list[str] = []
+    kinds: set[str] = {order.system_disk.type, *(one.type for one in order.data_disks)}
+    for disk in backup.disks if backup else ():
+        was = known.get(disk.disk_id)
+        names = {disk.disk_id, disk.snapshot_id, was.device if was else None}
+        wish = order.system_disk if disk.system else next((one for one in order.data_disks if one.source in names), None)
+        if wish and was and was.type and (was.type in _SPECIAL_TYPES) != (wish.type in _SPECIAL_TYPES):
+            wrong.append(f"{was.device or disk.disk_id} is {was.type} and cannot become {wish.type}")
+    where = f"in {zone}" if zone else "there"
+    if wrong:
+        planner.refuse("disk types", "; ".join(wrong), "Choose a type of the same family.", code="Ecs.0046", page=_DISKS)
+    else:
+        sold = f"whether {where} {'it is' if len(kinds) == 1 else 'they are'} sold, the launch tells (Ecs.0043, Ecs.0044)"
+        planner.unknown("disk types", f"{', '.join(sorted(kinds))}: {sold}")
 
 
 def _retuned(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -19,6 +20,8 @@ _ASK_EVERY = 1.0
 _CONSOLE_EVERY = 5.0
 _ONE_TRY = 5.0
 _CONSOLE_LINES = 200
+_SSH = b"SSH-"
+_LINES_BEFORE = 20
 
 
 async def probe_server(server: Server, probes: tuple[Probe, ...], ctx: Context) -> tuple[ProbeResult, ...]:
@@ -67,7 +70,7 @@ async def _connect(address: str, port: int, *, banner: bool) -> tuple[bool, str]
         async with asyncio.timeout(_ONE_TRY):
             reader, writer = await asyncio.open_connection(address, port)
             try:
-                greeting = await reader.readline() if banner else b""
+                greeting = await _greeting(reader) if banner else b""
             finally:
                 writer.close()
                 with contextlib.suppress(OSError):
@@ -75,10 +78,30 @@ async def _connect(address: str, port: int, *, banner: bool) -> tuple[bool, str]
     except TimeoutError:
         return False, f"{address}:{port} is silent"
     except OSError as error:
-        return False, f"{address}:{port}: {error.strerror or error}"
-    if banner and not greeting.startswith(b"SSH-"):
-        return False, f"{address}:{port} greets with {greeting[:40]!r}, not with SSH"
+        return False, f"{address}:{port}: {os.strerror(error.errno) if error.errno else error}"
+    if banner and not greeting:
+        return False, f"{address}:{port} is open and says nothing"
+    if banner and not greeting.startswith(_SSH):
+        return False, f"{address}:{port} greets with {greeting[:40].decode(errors='replace').strip()!r}, not with SSH"
     return True, greeting.decode(errors="replace").strip() if banner else f"{address}:{port} is open"
+
+
+async def _greeting(reader: asyncio.StreamReader) -> bytes:
+    """The line by which an SSH server says who it is, else the first that was said; b"" where nobody speaks.
+
+    An SSH server may say other lines before that one (RFC 4253, section 4.2).
+    """
+    first = b""
+    with contextlib.suppress(TimeoutError, ValueError):  # ValueError: a line without an end
+        async with asyncio.timeout(_ONE_TRY / 2):
+            for _ in range(_LINES_BEFORE):
+                line = await reader.readline()
+                first = first or line
+                if line.startswith(_SSH):
+                    return line
+                if not line:
+                    break
+    return first
 
 
 async def _http(address: str, port: int, path: str, status: int) -> tuple[bool, str]:
