@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
 from backup_to_image.forms import HandOverForm, expected_launch
-from backup_to_image.steps.hand_over import hand_over as share_accept_prove
+from backup_to_image.steps.sharing.hand_over import hand_over as share_accept_prove
 from backup_to_image.told.hand_over import recipient_known, told_hand_over
 from backup_to_image.told.shares import members_known
 from backup_to_image.told.told import Fields

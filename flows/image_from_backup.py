@@ -18,7 +18,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import look
 from backup_to_image.steps.orders import ordered
 from backup_to_image.steps.pipeline import Log, deliver
-from backup_to_image.steps.share import shared_with
+from backup_to_image.steps.sharing.members import shared_with
 from backup_to_image.steps.validate import Look
 from tasks.backups import check_backup, validate_backup
 from tasks.cancelled import report_cancelled

@@ -15,8 +15,8 @@ from backup_to_image.model import ChangeDelivery, Image, LaunchDelivery, Teardow
 from backup_to_image.model.night import NightReport
 from backup_to_image.steps.await_image import FinishedImage
 from backup_to_image.steps.make import ImageHandle
-from backup_to_image.steps.offers import Answered
 from backup_to_image.steps.reconcile import Reconciled
+from backup_to_image.steps.sharing.offers import Answered
 
 __all__ = [
     "deletion_finished",

@@ -14,7 +14,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.fleet.verify import verify_image as drill_and_tear_down
 from backup_to_image.steps.make import ImageHandle
 from backup_to_image.steps.make import start_image as find_or_start_image
-from backup_to_image.steps.share import share_image as share_and_prove
+from backup_to_image.steps.sharing.members import share_image as share_and_prove
 from backup_to_image.steps.validate import ValidOrder
 from tasks.events import image_ready, image_shared
 from tasks.policy import RETRY

@@ -17,14 +17,14 @@ from backup_to_image.forms import (
     TeardownForm,
     UnshareForm,
 )
-from backup_to_image.steps.accept_offers import look_for_offers
-from backup_to_image.steps.change_os import look_at_server
-from backup_to_image.steps.change_plan import find_server
+from backup_to_image.steps.changing.change_os import look_at_server
+from backup_to_image.steps.changing.plan import find_server
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.launching.teardown import find_launch
 from backup_to_image.steps.leftovers import Leftover, Leftovers, look_for_servers
-from backup_to_image.steps.offers import find_offer, look_for_answer
-from backup_to_image.steps.sharing import find_image, look_for_shares
-from backup_to_image.steps.teardown import find_launch
+from backup_to_image.steps.sharing.accept_offers import look_for_offers
+from backup_to_image.steps.sharing.offers import find_offer, look_for_answer
+from backup_to_image.steps.sharing.owner import find_image, look_for_shares
 
 __all__ = ["left_of_order"]
 

@@ -9,11 +9,12 @@ from prefect import task
 from backup_to_image.errors import Refused
 from backup_to_image.forms import ChangeForm, TeardownForm
 from backup_to_image.model import ChangeDelivery, ChangePlan, Image, LaunchDelivery, LaunchOrder, LaunchPlan, Report, Teardown
-from backup_to_image.steps import change_os as changing
-from backup_to_image.steps import change_plan, launch, teardown
+from backup_to_image.steps.changing import change_os as changing
+from backup_to_image.steps.changing import plan as change_plan
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.fleet.by_hand import drill_by_hand
-from backup_to_image.steps.plan import Mode
+from backup_to_image.steps.launching import launch, teardown
+from backup_to_image.steps.launching.plan import Mode
 from tasks.events import launch_gone, os_changed, server_launched
 from tasks.policy import RETRY
 

@@ -10,13 +10,14 @@ from prefect import task
 from backup_to_image.errors import CloudError
 from backup_to_image.forms import AcceptOffersForm, RejectForm, ShareForm, UnshareForm
 from backup_to_image.model import Image, LaunchOrder
-from backup_to_image.steps import accept_offers, offers, sharing
-from backup_to_image.steps.accept_offers import AcceptedOffers
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.offers import Answered, Offer
-from backup_to_image.steps.share import offer_image
-from backup_to_image.steps.sharing import Shares
-from backup_to_image.steps.vaults import Room
+from backup_to_image.steps.sharing import accept_offers, offers
+from backup_to_image.steps.sharing import owner as sharing
+from backup_to_image.steps.sharing.accept_offers import AcceptedOffers
+from backup_to_image.steps.sharing.members import offer_image
+from backup_to_image.steps.sharing.offers import Answered, Offer
+from backup_to_image.steps.sharing.owner import Shares
+from backup_to_image.steps.sharing.vaults import Room
 from tasks.events import image_shared, image_taken_back, offer_answered
 from tasks.policy import RETRY
 

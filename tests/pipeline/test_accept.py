@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backup_to_image.cli.accept import BLANK
-from backup_to_image.steps.offers import accept, find_offer
+from backup_to_image.steps.sharing.offers import accept, find_offer
 from tests.support.region import Asked, Ended, Region
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"

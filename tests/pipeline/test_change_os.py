@@ -9,8 +9,8 @@ import pytest
 
 from backup_to_image.cli.change_os import BLANK
 from backup_to_image.errors import B2iError
-from backup_to_image.steps.change_os import change_os
-from backup_to_image.steps.change_plan import plan_change
+from backup_to_image.steps.changing.change_os import change_os
+from backup_to_image.steps.changing.plan import plan_change
 from tests.support.region import Asked, Ended, Killed, Region
 
 SERVER = "shop-web-02"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backup_to_image.steps.launch import launch_server
+from backup_to_image.steps.launching.launch import launch_server
 from tests.support.region import Asked, Ended, Region, launch_order
 
 KEYS = {"outcome", "launch_id", "server_id", "image_id", "adopted", "probes", "error"}
@@ -295,7 +295,7 @@ def test_a_network_without_a_road_from_here_is_warned_of_with_what_to_do(
     region: Region, image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel of this host has a road to every emulated network, so it is the answer of one that has none."""
-    monkeypatch.setattr("backup_to_image.steps.reach.own_address_towards", lambda _: None)
+    monkeypatch.setattr("backup_to_image.steps.launching.reach.own_address_towards", lambda _: None)
     verdict, why, action = reach(region, image, probes=TCP)
     assert (verdict, "no route into 127.10.1.0/24" in why) == ("warned", True)
     assert action == "Use a console probe, or a worker in that network."
@@ -310,7 +310,7 @@ def test_a_network_behind_a_gateway_may_be_reached(region: Region, image: str, m
     region.change("subnet", region.named("subnet", "drill-net"), cidr="10.20.1.0/24", gateway="10.20.1.1")
     network = {"vpc": "drill-vpc", "subnet": "drill-net", "security_groups": ["drill-sg"]}
     for own, words in (("192.168.1.7", "may be reached through a gateway, from 192.168.1.7"), ("10.20.9.9", "in its network")):
-        monkeypatch.setattr("backup_to_image.steps.reach.own_address_towards", lambda _, own=own: own)
+        monkeypatch.setattr("backup_to_image.steps.launching.reach.own_address_towards", lambda _, own=own: own)
         verdict, why, _ = reach(region, image, probes=TCP, network=network)
         assert (verdict, words in why) == ("passed", True)
 

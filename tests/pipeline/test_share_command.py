@@ -10,7 +10,7 @@ import pytest
 
 from backup_to_image.cli.share import BLANK
 from backup_to_image.steps.orders import OrderedShare, OrderedUnshare, ordered
-from backup_to_image.steps.sharing import find_image, share
+from backup_to_image.steps.sharing.owner import find_image, share
 from tests.support.region import Ended, Killed, Region
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"

@@ -12,7 +12,7 @@ import pytest
 from backup_to_image.errors import StillRunning
 from backup_to_image.journal import hold
 from backup_to_image.model import LaunchOrder
-from backup_to_image.steps.launch import launch_server
+from backup_to_image.steps.launching.launch import launch_server
 from backup_to_image.steps.orders import OrderedImage, OrderedLaunch, ordered
 from tests.support.region import Asked, Ended, Region, launch_order
 

@@ -76,8 +76,8 @@ def command(
 
     async def work(output: Output) -> int:
         from backup_to_image.forms import AcceptForm, AcceptOffersForm, as_text
-        from backup_to_image.steps.accept_offers import accept_offers, look_for_offers
-        from backup_to_image.steps.offers import accept, find_offer, list_offers, look_for_answer
+        from backup_to_image.steps.sharing.accept_offers import accept_offers, look_for_offers
+        from backup_to_image.steps.sharing.offers import accept, find_offer, list_offers, look_for_answer
         from backup_to_image.told.offers import offer_known, told_all_offers, told_answer, told_offers
 
         if options.prefect:

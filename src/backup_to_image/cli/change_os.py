@@ -89,8 +89,8 @@ def command(
         from backup_to_image.forms import ChangeForm, as_text
         from backup_to_image.forms.probe_words import read_probes
         from backup_to_image.model import Report
-        from backup_to_image.steps.change_os import change_os, look_at_server
-        from backup_to_image.steps.change_plan import plan_change
+        from backup_to_image.steps.changing.change_os import change_os, look_at_server
+        from backup_to_image.steps.changing.plan import plan_change
         from backup_to_image.told.change import change_known, told_change, told_change_plan
 
         asked = read_probes(probes, "--probe")
@@ -132,7 +132,7 @@ def command(
 
 def _confirm(plan: ChangePlan, yes_i_mean: str | None, options: Options, output: Output) -> None:
     """The server's name, from whoever wants its system disk gone. Raises UsageError."""
-    from backup_to_image.steps.change_plan import confirm
+    from backup_to_image.steps.changing.plan import confirm
 
     said = yes_i_mean
     if said is None and sys.stdin.isatty() and not options.json and plan.server:

@@ -74,8 +74,8 @@ def command(
 
     async def work(output: Output) -> int:
         from backup_to_image.forms import HandOverForm, as_text
-        from backup_to_image.steps.hand_over import hand_over
-        from backup_to_image.steps.sharing import find_image_to_share, look_for_shares
+        from backup_to_image.steps.sharing.hand_over import hand_over
+        from backup_to_image.steps.sharing.owner import find_image_to_share, look_for_shares
         from backup_to_image.told.hand_over import recipient_known, told_hand_over
         from backup_to_image.told.shares import members_known
 

@@ -66,7 +66,7 @@ def command(options: Options, image: str, spec: str, another: bool, drill: bool,
         from backup_to_image.forms import LaunchForm, as_text
         from backup_to_image.model import LaunchDelivery
         from backup_to_image.steps.fleet.by_hand import drill_by_hand
-        from backup_to_image.steps.launch import launch_server, preview_launch
+        from backup_to_image.steps.launching.launch import launch_server, preview_launch
         from backup_to_image.steps.leftovers import look_for_servers
         from backup_to_image.told.launch import told_launch, told_plan
 

@@ -37,7 +37,7 @@ def command(options: Options, image: str, timeout: timedelta) -> int:
 
     async def work(output: Output) -> int:
         from backup_to_image.forms import RejectForm, as_text
-        from backup_to_image.steps.offers import find_offer, look_for_answer, reject
+        from backup_to_image.steps.sharing.offers import find_offer, look_for_answer, reject
         from backup_to_image.told.offers import offer_known, told_answer
 
         if options.prefect:

@@ -55,7 +55,7 @@ def command(options: Options, image: str, projects: tuple[str, ...], share_for: 
 
     async def work(output: Output) -> int:
         from backup_to_image.forms import ShareForm, as_text
-        from backup_to_image.steps.sharing import find_image_to_share, look_at_shares, look_for_shares, share
+        from backup_to_image.steps.sharing.owner import find_image_to_share, look_at_shares, look_for_shares, share
         from backup_to_image.told.shares import members_known, told_shares
 
         if options.prefect:

@@ -33,7 +33,7 @@ def command(options: Options, launch_id: str, yes_i_mean: str | None) -> int:
 
     async def work(output: Output) -> int:
         from backup_to_image.forms import TeardownForm
-        from backup_to_image.steps.teardown import confirm, find_launch, tear_down
+        from backup_to_image.steps.launching.teardown import confirm, find_launch, tear_down
         from backup_to_image.told.teardown import told_teardown
 
         if options.prefect:

@@ -38,7 +38,7 @@ def command(options: Options, image: str, projects: tuple[str, ...], timeout: ti
 
     async def work(output: Output) -> int:
         from backup_to_image.forms import UnshareForm, as_text
-        from backup_to_image.steps.sharing import find_image_to_unshare, look_for_shares, unshare
+        from backup_to_image.steps.sharing.owner import find_image_to_unshare, look_for_shares, unshare
         from backup_to_image.told.shares import members_known, told_unshared
 
         if options.prefect:

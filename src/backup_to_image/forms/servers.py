@@ -12,7 +12,7 @@ from backup_to_image.forms.files import launch_order
 from backup_to_image.forms.probe_words import read_probes
 from backup_to_image.model import LaunchOrder, Probe
 from backup_to_image.settings import Settings
-from backup_to_image.steps.plan import Mode
+from backup_to_image.steps.launching.plan import Mode
 
 __all__ = ["ChangeForm", "LaunchForm", "TeardownForm"]
 

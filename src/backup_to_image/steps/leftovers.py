@@ -11,9 +11,9 @@ from backup_to_image.journal import Record
 from backup_to_image.model import Backup, Image, ImageOrder, Job, LaunchOrder, Value
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import find_backup, image_of
-from backup_to_image.steps.launched import find_launched
+from backup_to_image.steps.launching.launched import find_launched
+from backup_to_image.steps.launching.plan import Mode
 from backup_to_image.steps.once import server_job
-from backup_to_image.steps.plan import Mode
 
 __all__ = ["Leftover", "Leftovers", "left_by_launch", "look_for_leftovers", "look_for_servers"]
 

@@ -15,11 +15,11 @@ from backup_to_image.model.results import PhaseName
 from backup_to_image.steps.await_image import FinishedImage, await_image
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import look
-from backup_to_image.steps.launch import launch_server
+from backup_to_image.steps.launching.launch import launch_server
 from backup_to_image.steps.make import start_image
 from backup_to_image.steps.names import doubted_by_drill
 from backup_to_image.steps.orders import ordered
-from backup_to_image.steps.share import share_image, shared_with
+from backup_to_image.steps.sharing.members import share_image, shared_with
 from backup_to_image.steps.validate import Look, ValidOrder, validate
 
 __all__ = ["Log", "deliver", "image_from_backup"]

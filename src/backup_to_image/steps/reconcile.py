@@ -16,12 +16,12 @@ from pydantic import AwareDatetime
 from backup_to_image.errors import B2iError, CloudError, JobFailed, NotFound, StillRunning
 from backup_to_image.model import ImageOrder, LaunchOrder, Report, Value
 from backup_to_image.steps.await_image import FinishedImage, await_image
-from backup_to_image.steps.change_os import resume_change
+from backup_to_image.steps.changing.change_os import resume_change
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.findings import Findings, image_of
-from backup_to_image.steps.launch import resume_launch
+from backup_to_image.steps.launching.launch import resume_launch
+from backup_to_image.steps.launching.teardown import find_launch, tear_down
 from backup_to_image.steps.make import find_made
-from backup_to_image.steps.offers import answer_offer, find_offer, follow_job
 from backup_to_image.steps.orders import (
     OpenOrder,
     OrderedAnswer,
@@ -36,9 +36,9 @@ from backup_to_image.steps.orders import (
     close,
     open_orders,
 )
-from backup_to_image.steps.share import members_refused, share_image
-from backup_to_image.steps.sharing import end_shares
-from backup_to_image.steps.teardown import find_launch, tear_down
+from backup_to_image.steps.sharing.members import members_refused, share_image
+from backup_to_image.steps.sharing.offers import answer_offer, find_offer, follow_job
+from backup_to_image.steps.sharing.owner import end_shares
 from backup_to_image.steps.validate import ValidOrder
 from backup_to_image.waiting import passes, quiet
 

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 
 from backup_to_image.errors import Refused, StillRunning, UsageError
 from backup_to_image.model import Backup, Check, ImageOrder, LaunchOrder, Report, Value
-from backup_to_image.steps import recipients
 from backup_to_image.steps.checks import backup_checks, order_checks, sharing_checks
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.findings import Findings, find_backup, look
-from backup_to_image.steps.launched import find_launched
+from backup_to_image.steps.launching.launched import find_launched
+from backup_to_image.steps.launching.plan import plan_for_backup
 from backup_to_image.steps.names import image_name
 from backup_to_image.steps.orders import OrderedImage
-from backup_to_image.steps.plan import plan_for_backup
-from backup_to_image.steps.share_checks import region_checks
+from backup_to_image.steps.sharing import recipients
+from backup_to_image.steps.sharing.checks import region_checks
 from backup_to_image.waiting import BACKUP, Pace, wait
 
 __all__ = ["Look", "ValidOrder", "check_order", "check_planned", "validate"]

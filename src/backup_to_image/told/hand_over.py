@@ -5,7 +5,7 @@ from __future__ import annotations
 from backup_to_image.model import Report
 from backup_to_image.run_results import RunError
 from backup_to_image.settings import Settings
-from backup_to_image.steps.hand_over import HandedOver
+from backup_to_image.steps.sharing.hand_over import HandedOver
 from backup_to_image.told.told import Fields, Grid, Told
 
 __all__ = ["recipient_known", "told_hand_over"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from backup_to_image.model import Report
 from backup_to_image.run_results import RunError
 from backup_to_image.settings import Settings
-from backup_to_image.steps.accept_offers import AcceptedOffer, AcceptedOffers
-from backup_to_image.steps.offers import Answered, Offer
+from backup_to_image.steps.sharing.accept_offers import AcceptedOffer, AcceptedOffers
+from backup_to_image.steps.sharing.offers import Answered, Offer
 from backup_to_image.told.told import Fields, Grid, Told
 
 __all__ = ["offer_known", "told_all_offers", "told_answer", "told_offers"]

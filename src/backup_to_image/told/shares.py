@@ -9,7 +9,7 @@ from backup_to_image.errors import B2iError, Refused
 from backup_to_image.model import Image
 from backup_to_image.run_results import RunError
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.sharing import Membership, Shares, look_at_shares, what_it_means
+from backup_to_image.steps.sharing.owner import Membership, Shares, look_at_shares, what_it_means
 from backup_to_image.told.told import Fields, Grid, Told
 
 __all__ = ["members_known", "told_shares", "told_unshared"]

@@ -10,13 +10,13 @@ from backup_to_image.errors import CloudError, Refused, UsageError
 from backup_to_image.model import Backup, Check, ImageOrder, Report, Server
 from backup_to_image.model.night import FleetMember, NightPlan
 from backup_to_image.model.policy import Policy
-from backup_to_image.steps import recipients
 from backup_to_image.steps.backup_now import Expected, backup_of, check_backup_now
 from backup_to_image.steps.checks import order_checks
 from backup_to_image.steps.choose import choose_members, choose_servers
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.names import image_name
 from backup_to_image.steps.retention.retire import Retirement
+from backup_to_image.steps.sharing import recipients
 from backup_to_image.steps.survey import Survey
 from backup_to_image.steps.validate import check_order
 

@@ -15,12 +15,12 @@ from backup_to_image.model import Image, LaunchDelivery, LaunchOrder
 from backup_to_image.model.night import FleetMember, Verified
 from backup_to_image.model.policy import VerifyRule
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.launch import launch_within
-from backup_to_image.steps.launched import Standing, find_launched, launch_marks
+from backup_to_image.steps.launching.launch import launch_within
+from backup_to_image.steps.launching.launched import Standing, find_launched, launch_marks
+from backup_to_image.steps.launching.teardown import find_launch, tear_down
+from backup_to_image.steps.launching.verified import doubt, prove
 from backup_to_image.steps.names import SOURCE_TAG, VERIFIED_TAG
 from backup_to_image.steps.orders import ORDER, OpenOrder, OrderedDrill, open_orders, ordered
-from backup_to_image.steps.teardown import find_launch, tear_down
-from backup_to_image.steps.verified import doubt, prove
 from backup_to_image.waiting import passes
 
 __all__ = ["Drilled", "choose_sample", "drill_image", "end_left_drills", "last_turns", "left_drills", "verify_image"]

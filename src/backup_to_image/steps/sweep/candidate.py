@@ -13,9 +13,9 @@ from backup_to_image.journal import Lease, hold
 from backup_to_image.model import Value
 from backup_to_image.model.swept import NotRemoved, Removed, SweepKind
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.expiry import Expiry
-from backup_to_image.steps.launched import launch_marks
+from backup_to_image.steps.launching.launched import launch_marks
 from backup_to_image.steps.orders import OpenOrder, OrderedDrill, OrderedImage, OrderedLaunch, OrderedTeardown, open_orders
+from backup_to_image.steps.sharing.expiry import Expiry
 
 __all__ = ["PATIENCE", "Candidate", "InUse", "Kept", "alone", "in_use"]
 

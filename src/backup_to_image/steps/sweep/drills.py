@@ -9,9 +9,9 @@ from backup_to_image.errors import StillRunning
 from backup_to_image.journal import Record
 from backup_to_image.model import Disk, PublicIp, Server
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.launching.teardown import DRILL_FACT, find_launch, tear_down
 from backup_to_image.steps.names import DRILL_TAG, HOLD_TAG, LAUNCH_TAG
 from backup_to_image.steps.sweep.candidate import PATIENCE, Candidate, InUse, Kept, alone
-from backup_to_image.steps.teardown import DRILL_FACT, find_launch, tear_down
 
 __all__ = ["drills_that_stayed", "remove_drill", "rests_of_drills"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from backup_to_image.errors import NotFound
-from backup_to_image.steps import expiry
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.expiry import Expiry
-from backup_to_image.steps.share import unshare_image
+from backup_to_image.steps.sharing import expiry
+from backup_to_image.steps.sharing.expiry import Expiry
+from backup_to_image.steps.sharing.members import unshare_image
 from backup_to_image.steps.sweep.candidate import PATIENCE, Candidate, Kept
 
 __all__ = ["end_share", "shares_that_are_over"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from backup_to_image.model import Backup, Check, Image, Value
 from backup_to_image.settings import Settings
-from backup_to_image.steps.recipients import SWISS, most_members
+from backup_to_image.steps.sharing.recipients import SWISS, most_members
 
 __all__ = ["ImageFacts", "ownership_check", "region_checks", "share_checks", "state_check"]
 

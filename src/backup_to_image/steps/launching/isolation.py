@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 from backup_to_image.model import SecurityGroup, Server, Subnet, Value
 from backup_to_image.steps.facts import SourceFacts
-from backup_to_image.steps.planner import Planner
+from backup_to_image.steps.launching.planner import Planner
 
 __all__ = ["Place", "check_isolation", "place_of"]
 

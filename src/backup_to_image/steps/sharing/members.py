@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 from backup_to_image.errors import ApiError, CloudError, ErrorClass, JobFailed, NoAnswer, NotFound, Refused
 from backup_to_image.model import Check, Image, Report
-from backup_to_image.steps import expiry
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.once import job_failed, pause_or_raise
-from backup_to_image.steps.recipients import most_members
+from backup_to_image.steps.sharing import expiry
+from backup_to_image.steps.sharing.recipients import most_members
 from backup_to_image.waiting import IMAGE_JOB, Pace, wait
 
 __all__ = ["members_refused", "offer_image", "share_image", "shared_with", "take_back", "unshare_image", "who_has"]

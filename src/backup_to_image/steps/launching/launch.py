@@ -14,14 +14,14 @@ from typing import Any
 from backup_to_image.errors import ApiError, B2iError, CloudError, ErrorClass, Refused, StillRunning
 from backup_to_image.journal import JournalError, Lease, Record, hold
 from backup_to_image.model import Check, Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
-from backup_to_image.steps.await_launch import await_launch, told_left
 from backup_to_image.steps.context import Context, until
-from backup_to_image.steps.launched import ANOTHER_FACT, Standing, find_launched, servers_of
+from backup_to_image.steps.launching.await_launch import await_launch, told_left
+from backup_to_image.steps.launching.launched import ANOTHER_FACT, Standing, find_launched, servers_of
+from backup_to_image.steps.launching.plan import Mode, plan_launch
+from backup_to_image.steps.launching.verified import with_proof
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, drill_name, launch_id
 from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, server_job, settle
 from backup_to_image.steps.orders import OrderedLaunch, ordered
-from backup_to_image.steps.plan import Mode, plan_launch
-from backup_to_image.steps.verified import with_proof
 from backup_to_image.waiting import quiet
 
 __all__ = ["check_launch", "launch_server", "launch_within", "preview_launch", "resume_launch"]

@@ -16,12 +16,12 @@ from backup_to_image.model import Backup, Check, Image, LaunchOrder, Report, Val
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.failure import Failure
 from backup_to_image.steps.findings import Findings
-from backup_to_image.steps.offers import Answered, Offer, accept
+from backup_to_image.steps.launching.plan import plan_for_backup, plan_launch
 from backup_to_image.steps.orders import OrderedAnswer, OrderedHandOver, cut_off_order, ordered
-from backup_to_image.steps.plan import plan_for_backup, plan_launch
-from backup_to_image.steps.share import members_refused, offer_image
-from backup_to_image.steps.sharing import CheckedShare, Shares, check_share, look_at_shares, membership
-from backup_to_image.steps.vaults import Room, Vaults
+from backup_to_image.steps.sharing.members import members_refused, offer_image
+from backup_to_image.steps.sharing.offers import Answered, Offer, accept
+from backup_to_image.steps.sharing.owner import CheckedShare, Shares, check_share, look_at_shares, membership
+from backup_to_image.steps.sharing.vaults import Room, Vaults
 from backup_to_image.waiting import IMAGE_JOB, Pace, passes, quiet, wait
 
 __all__ = ["HandedOver", "hand_over"]
@@ -32,7 +32,7 @@ _HOUR = timedelta(hours=1)
 
 
 class Share(Protocol):
-    """What `steps.share.offer_image` does."""
+    """What `offer_image` does."""
 
     async def __call__(
         self,
@@ -47,7 +47,7 @@ class Share(Protocol):
 
 
 class Take(Protocol):
-    """What `steps.offers.accept` does."""
+    """What `accept` does."""
 
     async def __call__(
         self,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from backup_to_image.errors import ApiError, CloudError, Denied, ErrorClass, Throttled
 from backup_to_image.model import Check, Flavor, Image, LaunchOrder, LaunchRequest, Subnet
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.launch import check_launch
+from backup_to_image.steps.launching.launch import check_launch
 from backup_to_image.steps.once import pause_or_raise
 from backup_to_image.waiting import passes
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from backup_to_image.errors import ApiError, CloudError, NotFound, UsageError
 from backup_to_image.model import Backup, ChangePlan, ChangeRequest, Check, Disk, Image, PlannedDisk, Server, Verdict
-from backup_to_image.steps.changed import being_changed, find_change, system_disk
+from backup_to_image.steps.changing.standing import being_changed, find_change, system_disk
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.facts import SourceFacts, recall
 from backup_to_image.steps.findings import is_id

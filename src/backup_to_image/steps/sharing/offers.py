@@ -16,13 +16,13 @@ from pydantic import AwareDatetime
 from backup_to_image.errors import ApiError, CloudError, ErrorClass, JobFailed, NoAnswer, NotFound, Refused
 from backup_to_image.model import Check, Image, LaunchOrder, Member, Report, Value
 from backup_to_image.steps.context import Context, until
-from backup_to_image.steps.launchable import launchable, launchable_as
+from backup_to_image.steps.launching.launchable import launchable, launchable_as
 from backup_to_image.steps.leftovers import Leftover, Leftovers
 from backup_to_image.steps.once import job_failed, pause_or_raise
 from backup_to_image.steps.orders import OpenOrder, OrderedAnswer, close, cut_off_order, note_job, ordered
-from backup_to_image.steps.share_checks import state_check
-from backup_to_image.steps.sharing import is_id
-from backup_to_image.steps.vaults import Room, Vaults
+from backup_to_image.steps.sharing.checks import state_check
+from backup_to_image.steps.sharing.owner import is_id
+from backup_to_image.steps.sharing.vaults import Room, Vaults
 from backup_to_image.waiting import IMAGE_JOB, Pace, passes, quiet, wait
 
 __all__ = ["Answered", "Offer", "accept", "answer_offer", "find_offer", "follow_job", "list_offers", "look_for_answer", "reject"]

@@ -14,9 +14,9 @@ from backup_to_image.model import Check, Report, Value
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.failure import Failure
 from backup_to_image.steps.leftovers import Leftover, Leftovers
-from backup_to_image.steps.offers import Answered, Offer, accept, list_offers
 from backup_to_image.steps.orders import OrderedAnswer, cut_off_order
-from backup_to_image.steps.vaults import Vaults
+from backup_to_image.steps.sharing.offers import Answered, Offer, accept, list_offers
+from backup_to_image.steps.sharing.vaults import Vaults
 
 __all__ = ["AcceptedOffer", "AcceptedOffers", "Result", "accept_offers", "look_for_offers"]
 

@@ -15,8 +15,8 @@ from backup_to_image.doctor import diagnose
 from backup_to_image.errors import ApiError, B2iError, CloudError, ErrorClass, JobFailed, Refused, StillRunning
 from backup_to_image.journal import JournalError, Lease, Record, hold
 from backup_to_image.model import ChangeDelivery, ChangePlan, ChangeRequest, Check, Job, Probe, Report, Server
-from backup_to_image.steps.change_plan import power_check
-from backup_to_image.steps.changed import (
+from backup_to_image.steps.changing.plan import power_check
+from backup_to_image.steps.changing.standing import (
     DATA,
     KIND,
     NEW,
@@ -30,10 +30,10 @@ from backup_to_image.steps.changed import (
     took_effect,
 )
 from backup_to_image.steps.context import Context, minutes, until
+from backup_to_image.steps.launching.probes import probe_server
 from backup_to_image.steps.leftovers import Leftover, Leftovers
 from backup_to_image.steps.once import job_failed, note_sent, send, server_job, settle
 from backup_to_image.steps.orders import OrderedChange, ordered
-from backup_to_image.steps.probes import probe_server
 from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, States, passes, quiet, wait
 
 __all__ = ["change_os", "look_at_server", "resume_change"]

@@ -8,12 +8,12 @@ from typing import Literal
 
 from backup_to_image.errors import ApiError, CloudError, JobFailed, StillRunning
 from backup_to_image.model import Image, Job, LaunchDelivery, LaunchOrder, Server
-from backup_to_image.steps.compare import compare, what_is_known
 from backup_to_image.steps.context import Context, minutes
-from backup_to_image.steps.launched import servers_of
+from backup_to_image.steps.launching.compare import compare, what_is_known
+from backup_to_image.steps.launching.launched import servers_of
+from backup_to_image.steps.launching.probes import probe_server
 from backup_to_image.steps.leftovers import left_by_launch
 from backup_to_image.steps.once import job_failed
-from backup_to_image.steps.probes import probe_server
 from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, quiet, wait
 
 __all__ = ["await_launch", "told_left"]

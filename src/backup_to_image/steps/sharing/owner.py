@@ -15,12 +15,12 @@ from pydantic import AwareDatetime
 
 from backup_to_image.errors import B2iError, CloudError, NotFound, Refused
 from backup_to_image.model import Backup, Check, Image, Report, Value
-from backup_to_image.steps import expiry, recipients
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.leftovers import Leftover, Leftovers
 from backup_to_image.steps.orders import OrderedShare, OrderedUnshare, ordered, withdraw_recipients
-from backup_to_image.steps.share import offer_image, take_back, who_has
-from backup_to_image.steps.share_checks import ImageFacts, ownership_check, share_checks
+from backup_to_image.steps.sharing import expiry, recipients
+from backup_to_image.steps.sharing.checks import ImageFacts, ownership_check, share_checks
+from backup_to_image.steps.sharing.members import offer_image, take_back, who_has
 from backup_to_image.waiting import quiet
 
 __all__ = [

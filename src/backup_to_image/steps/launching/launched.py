@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from backup_to_image.journal import Record
 from backup_to_image.model import Image, LaunchOrder, Server, Value
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.launching.plan import Mode
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
-from backup_to_image.steps.plan import Mode
 
 __all__ = ["ANOTHER_FACT", "Standing", "find_launched", "launch_marks", "servers_of"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 
 from backup_to_image.model import Probe, SecurityGroup, SecurityRule, Subnet, Vpc
-from backup_to_image.steps.planner import Planner
+from backup_to_image.steps.launching.planner import Planner
 
 __all__ = ["check_probes", "own_address_towards"]
 

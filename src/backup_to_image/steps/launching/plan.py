@@ -30,11 +30,11 @@ from backup_to_image.model import (
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.facts import SourceFacts, backup_of, facts_of, facts_of_image, recall
 from backup_to_image.steps.findings import Findings
-from backup_to_image.steps.isolation import check_isolation, place_of
+from backup_to_image.steps.launching.isolation import check_isolation, place_of
+from backup_to_image.steps.launching.planner import LAUNCH_PAGE, ORDERS_PAGE, Planner
+from backup_to_image.steps.launching.reach import check_probes
+from backup_to_image.steps.launching.room import check_addresses, check_quota
 from backup_to_image.steps.names import SOURCE_TAG
-from backup_to_image.steps.planner import LAUNCH_PAGE, ORDERS_PAGE, Planner
-from backup_to_image.steps.reach import check_probes
-from backup_to_image.steps.room import check_addresses, check_quota
 
 __all__ = ["plan_for_backup", "plan_launch"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 from backup_to_image.model import Flavor, Limits, Server, Subnet
-from backup_to_image.steps.planner import LAUNCH_PAGE, Planner
+from backup_to_image.steps.launching.planner import LAUNCH_PAGE, Planner
 
 __all__ = ["check_addresses", "check_quota"]
 

@@ -1,0 +1,1 @@
+"""A server's system disk, replaced by an image's."""

@@ -1,0 +1,1 @@
+"""Both sides of sharing: whom an image is shared with, what is said to an offer, and both together."""
