@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backup_to_image.cli.change_os import BLANK
-from backup_to_image.errors import B2iError
+from backup_to_image.errors import B2iError, Refused
 from backup_to_image.steps.changing.change_os import change_os
 from backup_to_image.steps.changing.plan import plan_change
 from tests.support.region import Asked, Ended, Killed, Region
@@ -494,6 +494,26 @@ async def test_two_at_once_replace_one_disk_and_both_deliver_it(region: Region, 
     disk = server(region)["volumes"][0]
     assert sorted(outcomes) == [f"adopted {disk}", f"made {disk}"]
     assert len(changes(region)) == 1
+
+
+@pytest.mark.one_door("what starts a run again is Prefect")
+async def test_a_run_that_is_started_again_replaces_the_disk_once_with_again(region: Region, image: str, backup: str) -> None:
+    async def by_run(run: str, image: str) -> str:
+        stopped(region)
+        async with region.context() as ctx:
+            ctx.run_id = run
+            plan = await plan_change(SERVER, image, ctx, accepted=True, again=True)
+            return (await change_os(plan, ctx, again=True)).system_disk_id
+
+    first = await by_run("run-1", image)
+    assert await by_run("run-1", image) == first
+    assert await by_run("run-2", image) != first
+    assert len(changes(region)) == 2
+    other = region.make_image_by_hand(region.account["backups"]["available"][1])["id"]
+    await by_run("run-3", other)
+    with pytest.raises(Refused, match="changed it again since"):
+        await by_run("run-1", image)
+    assert len(changes(region)) == 3
 
 
 @pytest.mark.one_door("it goes through the steps")

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from backup_to_image.errors import Refused
+from backup_to_image.model import LaunchDelivery
 from backup_to_image.steps.launching.launch import launch_server
+from backup_to_image.steps.launching.teardown import find_launch, tear_down
 from tests.support.region import Asked, Ended, Region, launch_order
 
 KEYS = {"outcome", "launch_id", "server_id", "image_id", "adopted", "probes", "error"}
@@ -833,3 +836,53 @@ def test_the_recipient_of_a_shared_image_launches_it_with_his_own_log_in(region:
     assert (server["project"], len(server["volumes"])) == (guest["project_id"], 2)
     again = region.b2i("launch", image, "--spec", spec, cloud="partner")
     assert again.told["outcome"] == "adopted"
+
+
+# -- a flow run that is started again ---------------------------------------------------------------------------------------
+
+
+async def by_run(region: Region, image: str, run: str, **how: Any) -> LaunchDelivery:
+    """As a flow run of that id does it, each time that it is started."""
+    async with region.context() as ctx:
+        ctx.run_id = run
+        return await launch_server(await ctx.cloud.images.get(image), launch_order(region), ctx, **how)
+
+
+@pytest.mark.one_door("what starts a run again is Prefect")
+async def test_a_run_that_is_started_again_launches_no_further_server_with_another(region: Region, image: str) -> None:
+    first = await by_run(region, image, "run-1")
+    second = await by_run(region, image, "run-2", another=True)
+    again = await by_run(region, image, "run-2", another=True)
+    third = await by_run(region, image, "run-3", another=True)
+    late = await by_run(region, image, "run-2", another=True)
+    assert second.launch_id == again.launch_id == late.launch_id
+    assert len({first.launch_id, second.launch_id, third.launch_id}) == len(region.launched()) == 3
+
+
+@pytest.mark.one_door("what starts a run again is Prefect")
+@pytest.mark.parametrize("another", [False, True])
+async def test_a_run_that_is_started_again_after_its_server_was_removed_launches_no_other(
+    region: Region, image: str, another: bool
+) -> None:
+    if another:
+        await by_run(region, image, "run-1")
+    had = await by_run(region, image, "run-2", another=another)
+    async with region.context() as ctx:
+        await tear_down(await find_launch(had.launch_id, ctx), ctx)
+    region.forget()
+    with pytest.raises(Refused, match="has been removed since"):
+        await by_run(region, image, "run-2", another=another)
+    assert region.writes == []
+    anew = await by_run(region, image, "run-3")
+    assert anew.server_id != had.server_id
+    with pytest.raises(Refused, match="has been removed since"):
+        await by_run(region, image, "run-2", another=another)
+
+
+@pytest.mark.one_door("what starts a run again is Prefect")
+async def test_a_server_that_was_removed_by_hand_is_not_launched_again_by_its_run(region: Region, image: str) -> None:
+    had = await by_run(region, image, "run-1")
+    region.emulator.cloud.remove("server", had.server_id or "")
+    with pytest.raises(Refused, match="has been removed since"):
+        await by_run(region, image, "run-1")
+    assert (await by_run(region, image, "run-2")).launch_id == had.launch_id

@@ -85,6 +85,13 @@ class Ended:
         """The refused checks by rule."""
         return {check["rule"]: check for check in self.told["report"]["checks"] if check["verdict"] == "refused"}
 
+    @property
+    def refused_anywhere(self) -> list[dict[str, Any]]:
+        """Refused checks of the order, of a plan and of a proof; none where people read it."""
+        told = json.loads(self.out) if self.out.startswith("{") and self.out.count("\n") == 1 else {}
+        parts = [part["checks"] for part in (told.get("report"), told.get("plan")) if part and "checks" in part]
+        return [one for checks in (*parts, told.get("proof") or []) for one in checks if one["verdict"] == "refused"]
+
     def verdict(self, rule: str) -> str:
         return next(check["verdict"] for check in self.told["report"]["checks"] if check["rule"] == rule)
 
@@ -240,7 +247,10 @@ class Region:
         assert "Traceback" not in err.getvalue(), err.getvalue()
         for secret in (self.account["password"], self.account["sk"], self.account["recipient"]["password"]):
             assert secret not in out.getvalue() + err.getvalue()
-        return Ended(int(code or 0), out.getvalue(), err.getvalue())
+        ended = Ended(int(code or 0), out.getvalue(), err.getvalue())
+        for check in ended.refused_anywhere:
+            assert check["page"], f"this refusal names no page: {check}"
+        return ended
 
     @asynccontextmanager
     async def connect(

@@ -16,6 +16,7 @@ from backup_to_image.steps.names import OUR_TAGS
 __all__ = ["backup_checks", "order_checks", "sharing_checks"]
 
 _GUIDE = "IMS umn/source/creating_a_private_image/creating_a_full-ecs_image_from_a_cbr_backup.rst"
+_MARKS = "docs/cli.md"
 _CREATE = "IMS api-ref/source/ims_apis/image/creating_a_full-ecs_image.rst"
 _BACKUP = "CBR api-ref/source/cbr_apis/backups/querying_a_specified_backup.rst"
 _SHARING = "IMS api-ref/source/common_parameters/restrictions_on_image_sharing.rst"
@@ -65,18 +66,25 @@ def _tag_checks(tags: dict[str, str]) -> Iterator[Check]:
             f"{len(tags)} tags; an image has room for 10, of which {OUR_TAGS} are kept for ours",
             f"Name at most {most}.",
             "IMG.0116",
+            _CREATE,
         )
     for key, value in tags.items():
         if key.startswith("b2i-"):
             fine = False
-            yield _refuse("tags", f"{key!r} is one of our own marks", "Choose a key that does not begin with 'b2i-'.")
+            yield _refuse(
+                "tags", f"{key!r} is one of our own marks", "Choose a key that does not begin with 'b2i-'.", page=_MARKS
+            )
         elif not (1 <= len(key) <= 36 and _TAG_TEXT.fullmatch(key)):
             fine = False
-            yield _refuse("tags", f"key {key!r} is not 1 to 36 letters, digits, '_' or '-'", "Correct it.", "IMG.0115")
+            yield _refuse("tags", f"key {key!r} is not 1 to 36 letters, digits, '_' or '-'", "Correct it.", "IMG.0115", _CREATE)
         if len(value) > 43 or not _TAG_TEXT.fullmatch(value):
             fine = False
             yield _refuse(
-                "tags", f"value {value!r} of {key!r} is not 0 to 43 letters, digits, '_' or '-'", "Correct it.", "IMG.0115"
+                "tags",
+                f"value {value!r} of {key!r} is not 0 to 43 letters, digits, '_' or '-'",
+                "Correct it.",
+                "IMG.0115",
+                _CREATE,
             )
     if fine:
         yield _check("tags", "passed", f"{len(tags)} of the order, up to {OUR_TAGS} of ours")

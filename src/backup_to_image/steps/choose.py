@@ -198,7 +198,7 @@ def _why_none(policy: Policy, backups: Sequence[Backup], images: Sequence[Image]
 
 
 def _mistake(why: str, action: str) -> Check:
-    return Check(rule="servers", verdict="refused", why=why, action=action)
+    return Check(rule="servers", verdict="refused", why=why, action=action, page="docs/policies.md")
 
 
 def _age(backup: Backup, now: datetime) -> timedelta:

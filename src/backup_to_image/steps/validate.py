@@ -19,6 +19,8 @@ from backup_to_image.waiting import BACKUP, Pace, wait
 
 __all__ = ["Look", "ValidOrder", "check_order", "check_planned", "validate"]
 
+_NAMES = "docs/cli.md"
+
 Look = Callable[[Backup, Context], Awaitable[Findings]]
 """How what is around a backup is found."""
 
@@ -110,7 +112,7 @@ def _name(order: ImageOrder, backup: Backup) -> tuple[str, list[Check]]:
         return image_name(order.name, backup), []
     except UsageError as error:
         return image_name(None, backup), [
-            Check(rule="image name", verdict="refused", why=error.message, action="Correct the template.")
+            Check(rule="image name", verdict="refused", why=error.message, action="Correct the template.", page=_NAMES)
         ]
 
 

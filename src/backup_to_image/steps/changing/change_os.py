@@ -22,10 +22,13 @@ from backup_to_image.steps.changing.standing import (
     NEW,
     OLD,
     OLD_IMAGE,
+    RUNS,
     WAS,
     Standing,
     data_disks,
     find_change,
+    had_by,
+    runs_with,
     system_disk,
     took_effect,
 )
@@ -134,6 +137,8 @@ async def _standing(
             if found.noted.image_id == request.image_id and system_disk(found.server) == found.noted.facts.get(NEW):
                 return found.model_copy(update={"state": "done"}), True
             raise _refused(_other_disk(found.server, plan.old_system_disk))
+        if had_by(ctx.run_id, found.noted) and found.noted.state in {"done", "partly"}:
+            raise _refused(_changed_since(found.server))
         if failed := await _failed_job(found.noted, request.image_id, ctx):
             ctx.tell(f"the last change of {server.name}'s OS failed ({failed.error_code}: {failed.fail_reason}); asking anew")
         noted = await _ask_for_it(found, request, ctx, lease, stop=stop, deadline=deadline)
@@ -188,6 +193,7 @@ async def _ask_for_it(
             raise _refused(_other_disk(seen, system_disk(server)))
         new: dict[str, Any] = {"state": "intent", "image_id": wanted.image_id, "job_id": None, "first_intent_at": first_intent}
         facts = {OLD: system_disk(seen), DATA: list(data_disks(seen)), WAS: seen.status, OLD_IMAGE: seen.image_id, NEW: None}
+        facts |= {RUNS: runs_with(ctx.run_id, found.noted)}
         return found.noted.model_copy(update=new | {"written_at": ctx.clock.now(), "facts": facts})
 
     async def request() -> str:
@@ -390,6 +396,13 @@ def _other_disk(server: Server, planned: str | None) -> Check:
     why = f"{server.name} boots from {now}, and {planned} was to be replaced: somebody has changed it meanwhile"
     action = "Look at the server, then order it anew if it is still wanted."
     return Check(rule="change-os: system disk", verdict="refused", why=why, action=action)
+
+
+def _changed_since(server: Server) -> Check:
+    why = f"this run has changed the OS of {server.name} before, and somebody has changed it again since"
+    action = "If it is still wanted, order it with a new run: Copy to new run, or `b2i change-os`."
+    told = {"why": why, "action": action, "code": "b2i.changed-since", "page": "docs/how-to-change-os.md"}
+    return Check.model_validate({"rule": "change-os: once", "verdict": "refused"} | told)
 
 
 def _refused(check: Check) -> Refused:

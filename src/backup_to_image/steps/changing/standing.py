@@ -24,12 +24,15 @@ __all__ = [
     "being_changed",
     "data_disks",
     "find_change",
+    "had_by",
+    "runs_with",
     "system_disk",
     "took_effect",
 ]
 
 KIND = "change-os"
 OLD, NEW, DATA, WAS, OLD_IMAGE = "old_system_disk", "new_system_disk", "data_disks", "status_before", "image_before"
+RUNS, _MOST_RUNS = "runs", 50
 """Facts of the record: disks, status and image as they were when the request went out, and the disk that came."""
 
 
@@ -44,16 +47,30 @@ class Standing(Value):
 async def find_change(server: Server, image_id: str, ctx: Context, *, again: bool = False) -> Standing:
     """How far this change has got, as the server and its job show. Asks for nothing; raises trouble that passes.
 
-    `again` begins the next change only when the last one has ended.
+    `again` begins the next change only when the last one has ended, and once for each flow run, however often it is started.
     """
     noted = await ctx.journal.read(KIND, ctx.project_id, server.id) or _blank(server, ctx)
     mine = noted.image_id == image_id
+    again = again and not had_by(ctx.run_id, noted)
     if mine and await _goes_on(noted, server, ctx):
         return Standing(state="under_way", noted=noted, server=server)
     ended = noted.state in {"done", "partly"}
     if mine and ended and not again and system_disk(server) == noted.facts.get(NEW):
         return Standing(state="done", noted=noted, server=server)
     return Standing(state="new", noted=noted, server=server)
+
+
+def had_by(run_id: str | None, noted: Record) -> bool:
+    """Whether that flow run has asked for a change of this server."""
+    return run_id is not None and run_id in noted.ids(RUNS)
+
+
+def runs_with(run_id: str | None, noted: Record) -> list[str]:
+    """The runs that have, that one among them from now on; the latest alone where there are many."""
+    runs = dict.fromkeys(noted.ids(RUNS))
+    if run_id:
+        runs[run_id] = None
+    return list(runs)[-_MOST_RUNS:]
 
 
 async def _goes_on(noted: Record, server: Server, ctx: Context) -> bool:

@@ -26,6 +26,7 @@ _AT_ONCE = 8
 _OUTAGE, _LOOK_AGAIN = timedelta(minutes=30), timedelta(minutes=1)
 """How long a night waits for lists that cannot be read just now, and how often it looks."""
 
+_PAGE = "docs/policies.md"
 _NEEDED = ("servers", "vaults", "backups", "images")
 """Lists without which nobody knows what a policy means."""
 
@@ -165,7 +166,7 @@ def go_or_refuse(plan: NightPlan) -> None:
 
 
 def _refused(rule: str, why: str, action: str = "", *, code: str = "") -> Check:
-    return Check(rule=rule, verdict="refused", why=why, action=action, code=code)
+    return Check(rule=rule, verdict="refused", why=why, action=action, code=code, page=_PAGE)
 
 
 def _against_every_order(policy: Policy, members: tuple[FleetMember, ...], ctx: Context) -> Iterator[Check]:

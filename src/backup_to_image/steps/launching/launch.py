@@ -16,7 +16,7 @@ from backup_to_image.journal import JournalError, Lease, Record, hold
 from backup_to_image.model import Check, Image, Job, LaunchDelivery, LaunchOrder, LaunchPlan, LaunchRequest, Report, Server
 from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.launching.await_launch import await_launch, told_left
-from backup_to_image.steps.launching.launched import ANOTHER_FACT, Standing, find_launched, servers_of
+from backup_to_image.steps.launching.launched import ANOTHER_FACT, RUNS_FACT, Standing, find_launched, servers_of
 from backup_to_image.steps.launching.plan import Mode, plan_launch
 from backup_to_image.steps.launching.verified import with_proof
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, drill_name, launch_id
@@ -58,14 +58,14 @@ async def launch_server(
         delivery = await with_proof(delivery, image, ctx)
         if told:
             told(delivery)
-        await _note_end(standing, delivery, ctx)
+        await _note_end(standing, delivery, ctx, mode)
     return delivery
 
 
 async def launch_within(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode, deadline: datetime) -> LaunchDelivery:
     """What `launch_server` does, as a part of an order that the journal keeps already: its end is that order's."""
     standing, delivery = await _launch_once(image, order, ctx, mode=mode, another=False, deadline=deadline)
-    await _note_end(standing, delivery, ctx)
+    await _note_end(standing, delivery, ctx, mode)
     return delivery
 
 
@@ -83,6 +83,8 @@ async def _launch_once(
         standing = await find_launched(image, order, ctx, mode=mode, another=another)
         servers, job_id = standing.servers, standing.noted.job_id
         adopted = bool(servers) or await _goes_on(standing, ctx)
+        if not adopted:
+            _check_not_removed(standing, order, ctx)
         if servers:
             ctx.tell(f"launch {standing.mark}: {', '.join(server.name for server in servers)} is there already; adopting")
         elif not adopted:
@@ -117,7 +119,7 @@ async def resume_launch(
     delivery = await _resumed(standing, image, order, ctx, deadline)
     if delivery is not None:
         delivery = await with_proof(delivery, image, ctx)
-        await _note_end(standing, delivery, ctx)
+        await _note_end(standing, delivery, ctx, mode)
     elif job := await _failed_job(standing, ctx):
         raise job_failed(f"The launch of {order.name}", job, hint=await told_left(job, order, ctx))
     return delivery
@@ -195,7 +197,8 @@ async def _launch(
 
     async def intent() -> Record:
         new: dict[str, Any] = {"state": "intent", "mark": mark, "job_id": None, "first_intent_at": first_intent}
-        return noted.model_copy(update=new | {"facts": {_USED_FACT: await _servers_used(ctx), ANOTHER_FACT: another}})
+        facts = {_USED_FACT: await _servers_used(ctx), ANOTHER_FACT: another, RUNS_FACT: standing.runs_with(_bound(mode, ctx))}
+        return noted.model_copy(update=new | {"facts": facts})
 
     async def request() -> tuple[str | None, tuple[str, ...]]:
         return await ctx.cloud.servers.launch(ready, guard=lease.still_mine)
@@ -212,6 +215,26 @@ async def _launch(
             if await _settle(mark, order, ctx, lease, since=ctx.clock.now(), deadline=deadline):
                 return None
             await _check_nothing_made(record, order, ctx, deadline)
+
+
+def _bound(mode: Mode, ctx: Context) -> str | None:
+    """The flow run that has no other server of this order than the one it has now. Drills come and go in a run."""
+    return ctx.run_id if mode == "failover" else None
+
+
+def _check_not_removed(standing: Standing, order: LaunchOrder, ctx: Context) -> None:
+    """Whoever removes a server wants it gone: a run that is started again launches no other. Raises Refused."""
+    ended = standing.outdated or standing.noted.state in {"done", "partly", "gone"}
+    if standing.had_by(ctx.run_id) and ended:
+        check = Check(
+            rule="launch: once",
+            verdict="refused",
+            why=f"this run has launched {order.name} before (launch {standing.mark}), and its server has been removed since",
+            action="If another one is wanted, order it with a new run: Copy to new run, or `b2i launch`.",
+            code="b2i.removed-since",
+            page="docs/how-to-launch.md",
+        )
+        raise Refused(Report(subject=f"launch order {order.name}", checks=(check,)))
 
 
 @contextmanager
@@ -325,12 +348,16 @@ async def _failed_job(standing: Standing, ctx: Context) -> Job | None:
     return job if job and job.status == "FAIL" else None
 
 
-async def _note_end(standing: Standing, delivery: LaunchDelivery, ctx: Context) -> None:
+async def _note_end(standing: Standing, delivery: LaunchDelivery, ctx: Context, mode: Mode) -> None:
     """Keep how it ended: what is only partly there is what the same order goes on with."""
+    if standing.outdated:
+        return
     try:
         noted = await ctx.journal.read("launch", ctx.project_id, standing.noted.name)
         if noted is None or noted.generation != standing.noted.generation:
             noted = standing.noted.model_copy(update={"mark": standing.mark})
-        await ctx.journal.write(noted.model_copy(update={"state": "partly" if delivery.outcome == "partly" else "done"}))
+        facts = noted.facts | {RUNS_FACT: standing.runs_with(_bound(mode, ctx))}
+        state = "partly" if delivery.outcome == "partly" else "done"
+        await ctx.journal.write(noted.model_copy(update={"state": state, "facts": facts}))
     except JournalError as error:
         ctx.tell(error.message)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from pydantic import TypeAdapter, ValidationError
+
 from backup_to_image.journal import Record
 from backup_to_image.model import Image, LaunchOrder, Server, Value
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.launching.plan import Mode
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, launch_id
 
-__all__ = ["ANOTHER_FACT", "Standing", "find_launched", "launch_marks", "servers_of"]
+__all__ = ["ANOTHER_FACT", "RUNS_FACT", "Standing", "find_launched", "launch_marks", "servers_of"]
 
 ANOTHER_FACT = "another"
 """Whether this generation was begun by `another`."""
+RUNS_FACT = "runs"
+_MOST_RUNS = 50
+_RUNS: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
 _GENERATIONS = 64
 """How many repetitions of one order are told apart without the journal."""
 
@@ -28,6 +33,18 @@ class Standing(Value):
     mark: str
     noted: Record
     servers: tuple[Server, ...] = ()
+    runs: dict[str, int] = {}
+    """Flow runs that have had a server of this order, and which generation. A run that is started again has no other one."""
+    outdated: bool = False
+    """Whether it is an earlier generation than the journal's, which is not to be written over."""
+
+    def had_by(self, run_id: str | None) -> bool:
+        """Whether this is what that flow run has had."""
+        return run_id is not None and self.runs.get(run_id) == self.noted.generation
+
+    def runs_with(self, run_id: str | None) -> dict[str, int]:
+        """The runs, that one among them from now on; the latest alone where there are many."""
+        return dict(list((self.runs | ({run_id: self.noted.generation} if run_id else {})).items())[-_MOST_RUNS:])
 
 
 async def find_launched(
@@ -37,23 +54,30 @@ async def find_launched(
 
     Every generation's mark is looked for, so that a lost journal does not make a second server. `another` begins the next
     generation, but only after the present one has ended: repeated after a crash, or because a probe was silent, it goes on with
-    the one it began.
+    the one it began. A flow run that has had a server of this order is told of that one, however it stands.
     """
     base = launch_id(ctx.project_id, image.id, order.name, mode)
     noted = await ctx.journal.read("launch", ctx.project_id, base) or _blank(base, ctx)
     marks = launch_marks(image.id, order.name, ctx, mode=mode)
     marked = [(marks[mark], server) async for mark, server in _marked(order.name, ctx) if mark in marks]
+    runs, outdated = _runs(noted), False
+    had = runs.get(ctx.run_id) if ctx.run_id and mode == "failover" else None
     newest = max((number for number, _ in marked), default=noted.generation)
     if newest > noted.generation:
         noted = _blank(base, ctx, newest)
     ended = noted.state in {"done", "none"} or (noted.state == "partly" and noted.facts.get(ANOTHER_FACT) is not True)
     there = any(number == noted.generation for number, _ in marked)
-    if noted.state == "gone" or (another and ended and there):
+    if had is not None:
+        outdated = had < noted.generation
+        noted = _blank(base, ctx, had) if outdated else noted
+    elif noted.state == "gone" or (another and ended and there):
         noted = _blank(base, ctx, noted.generation + 1)
     return Standing(
         mark=launch_id(ctx.project_id, image.id, order.name, mode, noted.generation),
         noted=noted,
         servers=tuple(server for number, server in marked if number == noted.generation),
+        runs=runs,
+        outdated=outdated,
     )
 
 
@@ -73,6 +97,13 @@ async def _marked(name: str, ctx: Context) -> AsyncIterator[tuple[str, Server]]:
 async def servers_of(mark: str, name: str, ctx: Context) -> tuple[Server, ...]:
     """The servers of this name that carry this mark."""
     return tuple([server async for one, server in _marked(name, ctx) if one == mark])
+
+
+def _runs(noted: Record) -> dict[str, int]:
+    try:
+        return _RUNS.validate_python(noted.facts.get(RUNS_FACT, {}))
+    except ValidationError:
+        return {}
 
 
 def _blank(base: str, ctx: Context, generation: int = 0) -> Record:
