@@ -32,7 +32,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 @pytest.fixture(scope="session")
 def partner(house: House) -> str:
     """The project of somebody with whom the house's images are shared; its block is called partner."""
-    return house.meet("partner")
+    house.meet("partner")
+    return str(house.account["recipient"]["project_id"])
 
 
 class Overheard(httpx.AsyncBaseTransport):

@@ -65,6 +65,27 @@ class Site:
         (self.files["launch"].parent / f"{name}.yaml").write_text(yaml.safe_dump(order))
         return f"{name}.yaml"
 
+    def know(self, partner: str) -> None:
+        """Those with whom images are shared are an alias here, and have a b2i.yaml and an entry of clouds.yaml of their own."""
+        account, recipient = self.account, self.account["recipient"]
+        ours = yaml.safe_load(self.files["settings"].read_text())
+        journal = str(self.folder / f"journal-of-{partner}")
+        theirs = {"projects": {"shop": account["project_id"]}, "accept_from": ["shop"], "journal": journal}
+        _write(self.settings_of(partner), ours | theirs)
+        _write(self.files["settings"], ours | {"projects": ours["projects"] | {partner: recipient["project_id"]}})
+        clouds = yaml.safe_load(self.files["clouds"].read_text())["clouds"]
+        login = {"username": recipient["user"], "password": recipient["password"], "user_domain_name": recipient["domain_name"]}
+        auth = {"auth_url": account["auth_url"], "project_id": recipient["project_id"], **login}
+        _write(self.files["clouds"], {"clouds": clouds | {partner: {"auth": auth, "region_name": account["region"]}}})
+
+    def images(self) -> list[str]:
+        """Full-ECS images of ours that could be shared and launched."""
+        listed = self.cloud.get("ims", "/v2/cloudimages", __whole_image="true", owner=self.account["project_id"])["images"]
+        return [one["id"] for one in listed if one["status"] == "active" and one.get("__backup_id")]
+
+    def settings_of(self, partner: str) -> Path:
+        return self.folder / f"b2i-of-{partner}.yaml"
+
     def backup(self) -> str:
         """One that no test has used yet and that nothing speaks against."""
         return next(self._spare)
@@ -169,7 +190,7 @@ class House(Site):
         environ = {name: value for name, value in self.environ.items() if not name.startswith("PREFECT_")} | {
             "OS_CLIENT_CONFIG_FILE": str(self.files["clouds"]),
             "OS_CLOUD": cloud,
-            "B2I_CONFIG": str(self.files["settings"] if cloud == CLOUD else self._settings_of(cloud)),
+            "B2I_CONFIG": str(self.files["settings"] if cloud == CLOUD else self.settings_of(cloud)),
         }
         done = subprocess.run(
             [BIN / "b2i", "--json", *arguments], cwd=self.folder, env=environ, capture_output=True, text=True, check=False
@@ -191,27 +212,17 @@ class House(Site):
         same = {"auth_url": account["auth_url"], "region": account["region"], "project_name": account["project_name"]}
         return self._new_block(name, site.files["settings"], account, same, with_keys=with_keys)
 
-    def meet(self, partner: str) -> str:
-        """Somebody with whom images are shared: an entry of clouds.yaml, a block, an alias; returns their project's id."""
-        account, recipient = self.account, self.account["recipient"]
-        project = {"project_id": recipient["project_id"]}
-        ours = yaml.safe_load(self.files["settings"].read_text())
-        theirs = {"projects": {"shop": account["project_id"]}, "accept_from": ["shop"], "journal": f"journal-of-{partner}"}
-        _write(self._settings_of(partner), ours | theirs)
-        _write(self.files["settings"], ours | {"projects": ours["projects"] | {partner: recipient["project_id"]}})
-        clouds = yaml.safe_load(self.files["clouds"].read_text())["clouds"]
-        login = {"username": recipient["user"], "password": recipient["password"], "user_domain_name": recipient["domain_name"]}
-        auth = {"auth_url": account["auth_url"], **login, **project}
-        _write(self.files["clouds"], {"clouds": clouds | {partner: {"auth": auth, "region_name": account["region"]}}})
-        place = {"auth_url": account["auth_url"], "region": account["region"]}
-        self._new_block(partner, self._settings_of(partner), recipient, place | project, with_keys=False)
-        return str(recipient["project_id"])
-
-    def _settings_of(self, partner: str) -> Path:
-        return self.folder / f"b2i-of-{partner}.yaml"
+    def meet(self, partner: str, site: Site | None = None) -> str:
+        """Somebody with whom images are shared gets a block, besides what `Site.know` writes down; returns the block's id."""
+        where = site or self
+        where.know(partner)
+        account, recipient = where.account, where.account["recipient"]
+        theirs = {"auth_url": account["auth_url"], "region": account["region"], "project_id": recipient["project_id"]}
+        name = partner if where is self else f"{where.folder.name}-{partner}"
+        return self._new_block(name, where.settings_of(partner), recipient, theirs, with_keys=False)
 
     def _new_block(self, name: str, settings: Path, login: dict[str, Any], project: dict[str, str], *, with_keys: bool) -> str:
-        like = self.ask("GET", "/block_types/slug/otc-project/block_documents/name/b2i")
+        like = self._block("b2i")
         data = project | {"domain_name": login["domain_name"], "settings_file": str(settings)}
         data |= (
             {"access_key": login["ak"], "secret_key": login["sk"]}
@@ -220,6 +231,11 @@ class House(Site):
         )
         same = {one: like[one] for one in ("block_schema_id", "block_type_id")}
         return str(self.ask("POST", "/block_documents/", name=name, data=data, **same)["id"])
+
+    def _block(self, name: str) -> dict[str, Any]:
+        found = self.ask("GET", f"/block_types/slug/otc-project/block_documents/name/{name}")
+        assert isinstance(found, dict)
+        return found
 
     # -- what a person does in the UI, by the API that the UI asks -------------------------------------------------------
 
