@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from backup_to_image.forms import ActionForm
 from backup_to_image.model import Report
 from backup_to_image.told.told import Grid, Told
@@ -11,6 +13,8 @@ __all__ = ["go_on", "lines", "page", "paragraph"]
 
 _MOST_ROWS = 200
 _USAGE = 2
+_COMMAND = re.compile(r"`b2i [^`]*`")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 
 
 def go_on(told: Told, order: ActionForm) -> str:
@@ -20,8 +24,19 @@ def go_on(told: Told, order: ActionForm) -> str:
     command = " ".join(filter(None, (order.command, told.option)))
     now = told.error.retryable or told.exit_code in {4, 5}
     if told.exit_code == 3:
-        return f"When that is mended: Retry in this run's menu, Copy to new run for another form, or `{command}`."
-    return f"{'Go on with' if now else 'When that is mended:'} Retry in this run's menu, or `{command}`."
+        on = f"When that is mended: Retry in this run's menu, Copy to new run for another form, or `{command}`."
+    else:
+        on = f"{'Go on with' if now else 'When that is mended:'} Retry in this run's menu, or `{command}`."
+    return " ".join(filter(None, (_in_the_form(told, order), on)))
+
+
+def _in_the_form(told: Told, order: ActionForm) -> str:
+    """Which fields are meant where the words name options of the command, as for a terminal."""
+    words = [told.error.message, told.error.action] if told.error else []
+    words += [check.action for check in told.report.refusals] if told.report else []
+    named = dict.fromkeys(_OPTION.findall(_COMMAND.sub("", " ".join(words))))
+    meant = [f'{option} is "{title}"' for option, title in order.options().items() if option in named]
+    return f"In the form {', '.join(meant)}." if meant else ""
 
 
 def paragraph(told: Told, on: str) -> str:
@@ -56,7 +71,7 @@ def page(told: Told, on: str) -> str:
         parts.append(f"**{on}**")
     if told.handle and told.exit_code != 0:
         parts.append("In the cloud:\n\n" + "\n".join(f"* {kind} `{ident}`" for kind, ident in told.handle.items()))
-    parts += [_grid(grid) for grid in told.grids if grid.rows]
+    parts += [_grid(grid, under=told.title) for grid in told.grids if grid.rows]
     if told.code:
         parts.append(f"```\n{told.code}\n```")
     parts += told.notes
@@ -64,12 +79,13 @@ def page(told: Told, on: str) -> str:
     return "\n\n".join(parts)
 
 
-def _grid(grid: Grid) -> str:
+def _grid(grid: Grid, *, under: str) -> str:
     width = len(grid.columns or grid.rows[0])
     head = f"| {' | '.join(grid.columns or ('',) * width)} |"
     rows = [f"| {' | '.join(pages.cell(cell) for cell in row)} |" for row in grid.rows[:_MOST_ROWS]]
     table = "\n".join([head, "|" + "---|" * width, *rows])
-    title = f"## {pages.cell(grid.title)}\n\n" if grid.title else ""
+    said = under.startswith(grid.title)  # by the page's own title
+    title = f"## {pages.cell(grid.title)}\n\n" if grid.title and not said else ""
     more = f"\n\nAnd {len(grid.rows) - _MOST_ROWS} more." if len(grid.rows) > _MOST_ROWS else ""
     return f"{title}{table}{more}"
 

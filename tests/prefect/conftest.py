@@ -29,6 +29,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def partner(house: House) -> str:
+    """The project of somebody with whom the house's images are shared; its block is called partner."""
+    house.meet("partner")
+    return str(house.account["recipient"]["project_id"])
+
+
 class Overheard(httpx.AsyncBaseTransport):
     """The way to the region, and every token that went along it."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 
 import pytest
 
-from backup_to_image.cli.demo import CLOUD
 from tests.support.house import BIN, ROOT, House, patience
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(600)]
@@ -59,17 +57,9 @@ def test_a_server_is_backed_up_now_and_its_image_shared_until_a_day_and_the_newe
 
 
 def test_a_sweep_ordered_from_a_terminal_prints_what_the_local_door_prints(house: House) -> None:
-    environ = {"OS_CLIENT_CONFIG_FILE": str(house.files["clouds"]), "OS_CLOUD": CLOUD, "B2I_CONFIG": str(house.files["settings"])}
     code, said, told = house.b2i("--prefect", "sweep", "--grace", "2h")
-    local = subprocess.run(
-        [BIN / "b2i", "--json", "sweep"],
-        cwd=house.folder,
-        env=house.environ | environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    itself = json.loads(local.stdout)
+    local, itself, _ = house.local("sweep")
+    assert local == 0
     assert (code, said["error"], said["unread"]) == (0, None, {}), told
     assert [(one["id"], one["first_seen"]) for one in said["found"]] == [
         (one["id"], one["first_seen"]) for one in itself["found"]

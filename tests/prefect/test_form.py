@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,43 @@ from prefect.utilities.callables import parameter_schema
 
 from backup_to_image import __version__
 from backup_to_image.errors import UsageError
-from backup_to_image.forms import OrderForm, ServerForm
+from backup_to_image.forms import ChangeForm, OrderForm, ServerForm, ShareForm
 from backup_to_image.model import ImageOrder
 from backup_to_image.settings import Settings, read_settings
 from deployments.automations import HEARTBEAT_SECONDS
+from flows.accept import accept
+from flows.accept_offers import accept_offers
+from flows.change_os import change_os
+from flows.hand_over import hand_over
 from flows.image_from_backup import image_from_backup
 from flows.image_of_server import image_of_server
+from flows.launch import launch
+from flows.reject import reject
+from flows.share import share
+from flows.teardown import teardown
+from flows.unshare import unshare
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-FORMS = {"OrderForm": image_from_backup, "ServerForm": image_of_server}
+FORMS: dict[str, Any] = {
+    "OrderForm": image_from_backup,
+    "ServerForm": image_of_server,
+    "ShareForm": share,
+    "UnshareForm": unshare,
+    "AcceptForm": accept,
+    "AcceptOffersForm": accept_offers,
+    "RejectForm": reject,
+    "HandOverForm": hand_over,
+    "LaunchForm": launch,
+    "TeardownForm": teardown,
+    "ChangeForm": change_os,
+}
+LOOKS = {"image_from_backup", "nightly", "sweep", "retention", "share", "accept", "launch", "change_os"}
+"""Flows that only look where their form says so, or does not say what to do."""
+ENDS = {"Completed", "Failed", "Cancelled", "Crashed"}
+"""How every run may end."""
+MORE_ENDS = {"Checked", "Refused", "StillRunning", "PartlyDone", "Superseded"}
 
 
 @pytest.fixture(scope="module", params=FORMS)
@@ -38,6 +65,13 @@ def declared() -> dict[str, Any]:
     declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     (one,) = [one for one in declared if one["name"] == "on-demand"]
     return one
+
+
+def descriptions() -> dict[str, str]:
+    """What each deployment says of itself, by its flow."""
+    file = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    policies = [one for name, one in file["definitions"].items() if name not in {"work_pools", "nightly-shard"}]
+    return {one["entrypoint"].split(".")[1]: one["description"] for one in [*file["deployments"], *policies]}
 
 
 def test_every_field_of_the_form_has_a_title_a_description_and_a_place(schema: dict[str, Any]) -> None:
@@ -65,9 +99,21 @@ def test_limits_stand_in_the_words_too_because_the_form_hides_them(schema: dict[
 
 
 def test_the_project_is_picked_from_the_saved_blocks(schema: dict[str, Any]) -> None:
-    assert schema["required"] == ["order", "project"]
+    assert {"order", "project"} <= set(schema["required"]) <= {"order", "project", "recipient"}
     assert schema["definitions"]["OtcProject"]["block_type_slug"] == "otc-project"
-    assert all(schema["properties"][name]["description"] for name in ("order", "project"))
+    assert all(one["description"] for one in schema["properties"].values())
+
+
+@pytest.mark.parametrize("flow", descriptions())
+def test_every_end_that_a_run_may_have_stands_in_its_description_with_what_to_do(flow: str) -> None:
+    rows = re.findall(r"^\| (\w+) \| .+ \| .+ \|$", descriptions()[flow], re.MULTILINE)
+    if re.search(r"ends as those of \*[\w/-]+\* do", descriptions()[flow]):
+        assert not rows
+        return
+    assert set(rows) >= ENDS
+    assert set(rows) <= ENDS | MORE_ENDS
+    assert ("Checked" in rows) is (flow in LOOKS)
+    assert len(rows) == len(set(rows))
 
 
 def test_the_entry_point_of_the_deployment_is_this_very_flow(declared: dict[str, Any]) -> None:
@@ -130,6 +176,16 @@ def test_a_launch_order_never_comes_from_outside_the_workers_folder(settings_fil
     form = OrderForm(backup_id="b", launch=name.replace("{tmp}", str(settings_file.parent)))
     with pytest.raises(UsageError, match="none of the worker's"):
         form.order(read_settings(str(settings_file)))
+
+
+def test_blanks_and_line_breaks_that_were_pasted_along_do_not_count() -> None:
+    form = ShareForm(image=" shop-web\n", projects=["dr ", "\tpartner"], share_for="30d")
+    assert (form.image, form.projects) == ("shop-web", ["dr", "partner"])
+
+
+def test_the_form_tells_how_it_calls_each_option_of_the_command() -> None:
+    told = ChangeForm.options()
+    assert (told["--stop"], told["--probe"], told["--yes-i-mean"]) == ("Stop it first", "Probes", "Server's name")
 
 
 def test_every_mistake_in_the_form_is_told_at_once() -> None:

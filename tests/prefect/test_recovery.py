@@ -96,7 +96,7 @@ def test_an_order_that_is_killed_and_given_again_makes_one_image_and_one_server(
     yard = came.yard
     if came.trouble:
         raise came.trouble
-    (image,) = yard.site.cloud.images_of(came.backup)
+    (image,) = yard.site.cloud.images_of(came.subject)
     (server,) = yard.site.cloud.servers_called(came.server)
     recipient = yard.site.account["second_project"]
     assert (image["status"], server["status"]) == ("active", "ACTIVE")

@@ -17,8 +17,8 @@ import httpx
 import pytest
 import yaml
 
-from backup_to_image.cli.demo import write_files
-from backup_to_image.run_results import RESULT_KEY
+from backup_to_image.cli.demo import CLOUD, write_files
+from backup_to_image.run_results import ORDER_RESULT_KEY, RESULT_KEY
 from tests.support.served import Served
 
 __all__ = ["BIN", "DEPLOYMENT", "ROOT", "SPEED", "House", "Site", "kill_family", "open_house", "patience", "processes_of"]
@@ -64,6 +64,27 @@ class Site:
         order = yaml.safe_load(self.files["launch"].read_text()) | {"name": name, "probes": []}
         (self.files["launch"].parent / f"{name}.yaml").write_text(yaml.safe_dump(order))
         return f"{name}.yaml"
+
+    def know(self, partner: str) -> None:
+        """Those with whom images are shared are an alias here, and have a b2i.yaml and an entry of clouds.yaml of their own."""
+        account, recipient = self.account, self.account["recipient"]
+        ours = yaml.safe_load(self.files["settings"].read_text())
+        journal = str(self.folder / f"journal-of-{partner}")
+        theirs = {"projects": {"shop": account["project_id"]}, "accept_from": ["shop"], "journal": journal}
+        _write(self.settings_of(partner), ours | theirs)
+        _write(self.files["settings"], ours | {"projects": ours["projects"] | {partner: recipient["project_id"]}})
+        clouds = yaml.safe_load(self.files["clouds"].read_text())["clouds"]
+        login = {"username": recipient["user"], "password": recipient["password"], "user_domain_name": recipient["domain_name"]}
+        auth = {"auth_url": account["auth_url"], "project_id": recipient["project_id"], **login}
+        _write(self.files["clouds"], {"clouds": clouds | {partner: {"auth": auth, "region_name": account["region"]}}})
+
+    def images(self) -> list[str]:
+        """Full-ECS images of ours that could be shared and launched."""
+        listed = self.cloud.get("ims", "/v2/cloudimages", __whole_image="true", owner=self.account["project_id"])["images"]
+        return [one["id"] for one in listed if one["status"] == "active" and one.get("__backup_id")]
+
+    def settings_of(self, partner: str) -> Path:
+        return self.folder / f"b2i-of-{partner}.yaml"
 
     def backup(self) -> str:
         """One that no test has used yet and that nothing speaks against."""
@@ -164,6 +185,18 @@ class House(Site):
         )
         return done.returncode, json.loads(done.stdout), done.stderr
 
+    def local(self, *arguments: str, cloud: str = CLOUD) -> tuple[int, dict[str, Any], str]:
+        """The same by b2i itself, of whichever log-in of this house; it knows no Prefect server."""
+        environ = {name: value for name, value in self.environ.items() if not name.startswith("PREFECT_")} | {
+            "OS_CLIENT_CONFIG_FILE": str(self.files["clouds"]),
+            "OS_CLOUD": cloud,
+            "B2I_CONFIG": str(self.files["settings"] if cloud == CLOUD else self.settings_of(cloud)),
+        }
+        done = subprocess.run(
+            [BIN / "b2i", "--json", *arguments], cwd=self.folder, env=environ, capture_output=True, text=True, check=False
+        )
+        return done.returncode, json.loads(done.stdout), done.stderr
+
     def setup(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         environ = self.environ | {"OS_CLIENT_CONFIG_FILE": str(self.files["clouds"])} | more
         command = [sys.executable, "-m", "deployments.setup", *arguments]
@@ -175,22 +208,34 @@ class House(Site):
 
     def new_block(self, name: str, site: Site, *, with_keys: bool = False) -> str:
         """A credentials block for a cloud; returns its id."""
-        like = self.ask("GET", "/block_types/slug/otc-project/block_documents/name/b2i")
         account = site.account
-        data = {
-            "auth_url": account["auth_url"],
-            "region": account["region"],
-            "domain_name": account["domain_name"],
-            "project_name": account["project_name"],
-            "settings_file": str(site.files["settings"]),
-        }
+        same = {"auth_url": account["auth_url"], "region": account["region"], "project_name": account["project_name"]}
+        return self._new_block(name, site.files["settings"], account, same, with_keys=with_keys)
+
+    def meet(self, partner: str, site: Site | None = None) -> str:
+        """Somebody with whom images are shared gets a block, besides what `Site.know` writes down; returns the block's id."""
+        where = site or self
+        where.know(partner)
+        account, recipient = where.account, where.account["recipient"]
+        theirs = {"auth_url": account["auth_url"], "region": account["region"], "project_id": recipient["project_id"]}
+        name = partner if where is self else f"{where.folder.name}-{partner}"
+        return self._new_block(name, where.settings_of(partner), recipient, theirs, with_keys=False)
+
+    def _new_block(self, name: str, settings: Path, login: dict[str, Any], project: dict[str, str], *, with_keys: bool) -> str:
+        like = self._block("b2i")
+        data = project | {"domain_name": login["domain_name"], "settings_file": str(settings)}
         data |= (
-            {"access_key": account["ak"], "secret_key": account["sk"]}
+            {"access_key": login["ak"], "secret_key": login["sk"]}
             if with_keys
-            else {"username": account["user"], "password": account["password"]}
+            else {"username": login["user"], "password": login["password"]}
         )
         same = {one: like[one] for one in ("block_schema_id", "block_type_id")}
         return str(self.ask("POST", "/block_documents/", name=name, data=data, **same)["id"])
+
+    def _block(self, name: str) -> dict[str, Any]:
+        found = self.ask("GET", f"/block_types/slug/otc-project/block_documents/name/{name}")
+        assert isinstance(found, dict)
+        return found
 
     # -- what a person does in the UI, by the API that the UI asks -------------------------------------------------------
 
@@ -209,6 +254,16 @@ class House(Site):
         found = self.ask("GET", f"/deployments/name/{deployment}")
         parameters = {"order": {"backup_id": backup} | form} | ({"project": project} if project else {})
         ordered = self.ask("POST", f"/deployments/{found['id']}/create_flow_run", parameters=parameters)
+        return str(ordered["id"])
+
+    def order_action(self, deployment: str, *, order: dict[str, Any], **blocks: str) -> str:
+        """The same of one command's form; `blocks` are those of other parameters than `project`."""
+        found = self.ask("GET", f"/deployments/name/{deployment}")
+        named = {
+            name: self.ask("GET", f"/block_types/slug/otc-project/block_documents/name/{one}") for name, one in blocks.items()
+        }
+        projects = {name: {"$ref": {"block_document_id": one["id"]}} for name, one in named.items()}
+        ordered = self.ask("POST", f"/deployments/{found['id']}/create_flow_run", parameters={"order": order} | projects)
         return str(ordered["id"])
 
     def order_foreign(self, deployment: str, **parameters: Any) -> str:
@@ -274,6 +329,12 @@ class House(Site):
         assert isinstance(found, dict)
         return found
 
+    def came_of(self, run: str) -> dict[str, Any]:
+        """The same of a run that one command's form ordered."""
+        found = json.loads(self.artifacts(run)[ORDER_RESULT_KEY])
+        assert isinstance(found, dict)
+        return found
+
     def told(self, run: str) -> str:
         """The run's log."""
         logs = self.ask("POST", "/logs/filter", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC", limit=200)
@@ -285,6 +346,10 @@ class House(Site):
             for _ in beats:
                 if word in self.told(run):
                     break
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(yaml.safe_dump(content))
 
 
 def processes_of(run: str) -> list[int]:

@@ -8,18 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, product
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
 from tests.support.house import DEPLOYMENT, House, Site, kill_family, patience
 
-__all__ = ["DOZEN", "POINTS", "Came", "Point", "Yard", "kill_at"]
+__all__ = ["DOZEN", "POINTS", "Came", "HandOvers", "Launches", "Point", "Yard", "kill_at", "places"]
 
 Who = Literal["run", "host", "stopped run"]
 Again = Literal["new run", "Retry"]
-_BACKUPS = 40
-"""Points for which one emulated cloud has backups."""
 _CRASH_IS_REPORTED_TWICE = timedelta(seconds=20)
 
 
@@ -102,7 +100,8 @@ class Came:
 
     point: Point
     yard: Yard
-    backup: str
+    subject: str
+    """The backup or image that it is about."""
     server: str
     runs: list[str] = field(default_factory=list[str])
     ended: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -112,25 +111,42 @@ class Came:
 class Yard:
     """The same deployment once more, in a pool of its own and in none of our automations."""
 
+    like: ClassVar[str] = DEPLOYMENT
+    holds: ClassVar[int] = 40
+    """Points for which one emulated cloud has backups."""
+
     def __init__(self, house: House, name: str, processes: ExitStack) -> None:
         self.house = house
         self.name = name
         self.site = Site(house.folder / name, processes)
-        self.deployment = f"image-from-backup/{name}"
+        self.deployment = f"{self.like.partition('/')[0]}/{name}"
         house.new_pool(name)
-        like = house.ask("GET", f"/deployments/name/{DEPLOYMENT}")
-        project = {"$ref": {"block_document_id": house.new_block(name, self.site)}}
+        like = house.ask("GET", f"/deployments/name/{self.like}")
         same = ("flow_id", "entrypoint", "pull_steps", "parameter_openapi_schema", "enforce_parameter_schema", "job_variables")
         house.ask(
             "POST",
             "/deployments/",
             name=name,
             work_pool_name=name,
-            parameters={"project": project},
+            parameters={which: {"$ref": {"block_document_id": block}} for which, block in self.blocks().items()},
             **{one: like[one] for one in same},
         )
         self.worker = self._new_worker()
         processes.callback(lambda: kill_family(self.worker.pid))
+
+    def blocks(self) -> dict[str, str]:
+        return {"project": self.house.new_block(self.name, self.site)}
+
+    def subject(self) -> str:
+        """What the next order is about: something that no other order is about."""
+        return self.site.backup()
+
+    def order(self, one: Came) -> str:
+        launch = self.site.launch_order(one.server)
+        return self.house.order(one.subject, deployment=self.deployment, share_with=["dr"], launch=launch)
+
+    def outcome(self, run: str) -> str:
+        return str(self.house.result(run)["outcome"])
 
     def kill_all(self, points: list[Point]) -> dict[Point, Came]:
         """Kill an order at each point, one after the other; then give all of them again, as they would be given again."""
@@ -142,7 +158,7 @@ class Yard:
         return came
 
     def _killed(self, point: Point, number: int) -> Came:
-        one = Came(point, self, self.site.backup(), f"killed-{number}")
+        one = Came(point, self, self.subject(), f"killed-{number}")
         self._attempt(one, self._kill)
         self.site.cloud.disarm()
         return one
@@ -181,24 +197,67 @@ class Yard:
     def _end(self, one: Came) -> None:
         one.ended = self.house.await_state(one.runs[-1], "Completed", "PartlyDone", within=180)
         if one.ended["state_name"] == "PartlyDone":  # the server that came after the kill was counted before it could be seen
-            assert self.house.result(one.runs[-1])["outcome"] == "partly"
+            assert self.outcome(one.runs[-1]) == "partly"
             self.house.retry(one.runs[-1])
             one.ended = self.house.await_state(one.runs[-1], "Completed", within=180)
 
     def _order(self, one: Came) -> str:
-        launch = self.site.launch_order(one.server)
-        run = self.house.order(one.backup, deployment=self.deployment, share_with=["dr"], launch=launch)
-        one.runs.append(run)
-        return run
+        one.runs.append(self.order(one))
+        return one.runs[-1]
 
     def _new_worker(self) -> subprocess.Popen[bytes]:
         return self.house.new_worker(self.name, "--limit", "4")
 
 
-def kill_at(points: list[Point], house: House, processes: ExitStack) -> dict[Point, Came]:
+class Launches(Yard):
+    """Servers from an image that is there."""
+
+    like = "launch/a-server"
+
+    def subject(self) -> str:
+        return self.site.images()[0]
+
+    def order(self, one: Came) -> str:
+        order = {"image": one.subject, "launch": self.site.launch_order(one.server)}
+        return self.house.order_action(self.deployment, order=order)
+
+    def outcome(self, run: str) -> str:
+        return str(self.house.came_of(run)["outcome"])
+
+
+class HandOvers(Launches):
+    """Images that go to a partner by the log-ins of both sides."""
+
+    like = "hand-over/an-image"
+    holds = 20
+
+    def __init__(self, house: House, name: str, processes: ExitStack) -> None:
+        super().__init__(house, name, processes)
+        self._spare = iter(self.site.images())
+
+    def blocks(self) -> dict[str, str]:
+        return super().blocks() | {"recipient": self.house.meet("partner", self.site)}
+
+    def subject(self) -> str:
+        return next(self._spare)
+
+    def order(self, one: Came) -> str:
+        return self.house.order_action(self.deployment, order={"image": one.subject})
+
+
+def places(*requests: tuple[str, int]) -> list[Point]:
+    """Each of these requests before and after it takes effect; who is killed, and how it is given again, goes round."""
+    whens: tuple[Literal["before", "after"], ...] = ("before", "after")
+    ways: cycle[tuple[Who, Again]] = cycle(
+        (("run", "Retry"), ("host", "new run"), ("stopped run", "Retry"), ("run", "new run"), ("stopped run", "new run"))
+    )
+    return [Point(*request, when, *next(ways)) for request, when in product(requests, whens)]
+
+
+def kill_at(points: list[Point], house: House, processes: ExitStack, kind: type[Yard] = Yard) -> dict[Point, Came]:
     """Every one of these points, in as many yards as they need."""
     came: dict[Point, Came] = {}
-    for first in range(0, len(points), _BACKUPS):
-        yard = Yard(house, f"yard-{first // _BACKUPS + 1}", processes)
-        came |= yard.kill_all(points[first : first + _BACKUPS])
+    for first in range(0, len(points), kind.holds):
+        yard = kind(house, f"yard-of-{kind.like.partition('/')[0]}-{first // kind.holds + 1}", processes)
+        came |= yard.kill_all(points[first : first + kind.holds])
     return came

@@ -15,11 +15,14 @@ from backup_to_image.forms.fields import LENGTH, field, length
 
 __all__ = ["ActionForm", "patience"]
 
+_SPELLED = {"launch": "--spec", "name": "--yes-i-mean", "probes": "--probe"}
+"""Options that are called otherwise than their fields."""
+
 
 class ActionForm(BaseModel, ABC):
     """One command of `b2i` as a form. The same order again adopts what is done."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)  # what is pasted brings blanks along
 
     verb: ClassVar[str]
     """The command's name, which is also the flow's."""
@@ -36,6 +39,11 @@ class ActionForm(BaseModel, ABC):
     def command(self) -> str:
         """The same order from a terminal."""
         return shlex.join(("b2i", self.verb, *self.words))
+
+    @classmethod
+    def options(cls) -> dict[str, str]:
+        """How the form calls what is an option of the command: what the steps say to do is said for a terminal."""
+        return {_SPELLED.get(name, f"--{name.replace('_', '-')}"): one.title or name for name, one in cls.model_fields.items()}
 
     def check(self) -> None:
         """Everything in the form that cannot be read. Raises UsageError with every mistake at once."""

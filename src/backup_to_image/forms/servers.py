@@ -72,7 +72,7 @@ class TeardownForm(ActionForm):
     deployment: ClassVar[str] = "teardown/a-launch"
 
     launch_id: str = field(0, "Launch id", "Twelve digits, as the launch's report and the server's tag b2i-launch have them.")
-    name: str = field(1, "Server's name", "The name of the server that goes, with its disks. Not needed for drill servers.", "")
+    name: str = field(1, "Server's name", "Of the server that goes, with its disks. Needed for all but drill servers.", "")
     timeout: str = patience(2, "20m", f"How long to wait until nothing is left. {_GOES_ON}")
 
     @property
@@ -92,10 +92,12 @@ class ChangeForm(ActionForm):
         2,
         "Data disks stay as they are",
         "Only the system disk is replaced. The image's data disks are not restored: to have them, launch a new server instead. "
-        "Nothing is changed unless this is ticked.",
+        "Nothing is changed unless this is on.",
         False,
     )
-    name: str = field(3, "Server's name", "The server's name once more: its system disk is deleted for good.", "")
+    name: str = field(
+        3, "Server's name", "Once more, since its system disk is deleted for good. Needed unless it is only planned.", ""
+    )
     stop: bool = field(4, "Stop it first", "Shut the server down, as its own system does it; never by force.", False)
     key_pair: str = field(5, "Key pair", "To log in with afterwards. Empty: the accounts inside the image hold.", "")
     probes: list[str] = field(
