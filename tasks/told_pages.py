@@ -33,7 +33,7 @@ def go_on(told: Told, order: ActionForm) -> str:
 def _in_the_form(told: Told, order: ActionForm) -> str:
     """Which fields are meant where the words name options of the command, as for a terminal."""
     words = [told.error.message, told.error.action] if told.error else []
-    words += [check.action for check in told.report.refusals] if told.report else []
+    words += [check.action for check in told.report.checks] if told.report else []
     named = dict.fromkeys(_OPTION.findall(_COMMAND.sub("", " ".join(words))))
     meant = [f'{option} is "{title}"' for option, title in order.options().items() if option in named]
     return f"In the form {', '.join(meant)}." if meant else ""

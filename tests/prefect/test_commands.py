@@ -110,7 +110,7 @@ async def test_mistakes_in_a_form_are_told_together_before_the_cloud_is_asked_an
 
 async def test_what_is_said_for_a_terminal_is_named_as_the_form_names_it(project: Any, region: Emulator, image: str) -> None:
     state = await change_os(ChangeForm(server="shop-web-02", image=image), project, return_state=True)
-    said = 'In the form --accept-data-disks-unchanged is "Data disks stay as they are", --stop is "Stop it first".'
+    said = 'In the form --accept-data-disks-unchanged is "Data disks stay as they are", --stop is "Stop it first", --key-pair is '
     assert state.name == "Refused"
     assert said in (state.message or "")
     assert said in (await pages(state))["change-os"]

@@ -59,9 +59,9 @@ class Site:
     def members_of(self, image: str) -> list[str]:
         return [one["member_id"] for one in self.cloud.get("ims", f"/v2/images/{image}/members")["members"]]
 
-    def launch_order(self, name: str) -> str:
+    def launch_order(self, name: str, **more: Any) -> str:
         """A launch order of that name in the worker's directory; returns the file's name."""
-        order = yaml.safe_load(self.files["launch"].read_text()) | {"name": name, "probes": []}
+        order = yaml.safe_load(self.files["launch"].read_text()) | {"name": name, "probes": []} | more
         (self.files["launch"].parent / f"{name}.yaml").write_text(yaml.safe_dump(order))
         return f"{name}.yaml"
 

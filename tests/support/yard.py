@@ -218,8 +218,8 @@ class Launches(Yard):
         return self.site.images()[0]
 
     def order(self, one: Came) -> str:
-        order = {"image": one.subject, "launch": self.site.launch_order(one.server)}
-        return self.house.order_action(self.deployment, order=order)
+        launch = self.site.launch_order(one.server, flavor=self.site.account["flavor"])
+        return self.house.order_action(self.deployment, order={"image": one.subject, "launch": launch})
 
     def outcome(self, run: str) -> str:
         return str(self.house.came_of(run)["outcome"])
