@@ -12,13 +12,13 @@ from prefect.client.schemas.objects import State
 
 from backup_to_image.blocks import OtcProject
 from backup_to_image.errors import B2iError
-from backup_to_image.forms import LaunchForm
+from backup_to_image.forms import LaunchForm, LaunchingForm
 from backup_to_image.told.launch import told_launch, told_plan
 from tasks.cancelled import report_cancelled_order
 from tasks.ending import begin, ended, ended_badly
 from tasks.servers import drill_server, find_launchable, launch_server, plan_launch
 
-__all__ = ["launch"]
+__all__ = ["launch", "launch_as_ordered"]
 
 
 @flow(name="launch", flow_run_name="launch {order.launch}", persist_result=False, on_cancellation=[report_cancelled_order])
@@ -32,6 +32,11 @@ async def launch(order: LaunchForm, project: OtcProject) -> State[Any]:
         order: Which image, and which launch order of the worker's directory.
         project: The project in which the server is launched; a saved block with its credentials.
     """
+    return await launch_as_ordered(order, project)
+
+
+async def launch_as_ordered(order: LaunchingForm, project: OtcProject) -> State[Any]:
+    """The same for each way of saying what the server is to be: a file of the worker, or a form that is filled in."""
     try:
         if before := await begin(order):
             return before

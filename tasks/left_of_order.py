@@ -11,7 +11,7 @@ from backup_to_image.forms import (
     ActionForm,
     ChangeForm,
     HandOverForm,
-    LaunchForm,
+    LaunchingForm,
     RejectForm,
     ShareForm,
     TeardownForm,
@@ -34,7 +34,7 @@ async def left_of_order(form: ActionForm, ctx: Context) -> Leftovers:
     left = Leftovers(seen_at=ctx.clock.now())
     with suppress(Refused):
         match form:
-            case ShareForm(projects=[]) | AcceptForm(image="") | LaunchForm(dry_run=True) | ChangeForm(dry_run=True):
+            case ShareForm(projects=[]) | AcceptForm(image="") | LaunchingForm(dry_run=True) | ChangeForm(dry_run=True):
                 pass
             case ShareForm() | UnshareForm() | HandOverForm():
                 left = await look_for_shares(await find_image(form.image, ctx), ctx)
@@ -42,7 +42,7 @@ async def left_of_order(form: ActionForm, ctx: Context) -> Leftovers:
                 left = await look_for_answer((await find_offer(form.image, ctx)).image, ctx)
             case AcceptOffersForm():
                 left = await look_for_offers(ctx)
-            case LaunchForm():
+            case LaunchingForm():
                 image = await ctx.cloud.images.get(form.image.strip())
                 left = await look_for_servers(image, form.order(ctx.settings), ctx, mode=form.mode)
             case TeardownForm():

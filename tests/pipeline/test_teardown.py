@@ -51,7 +51,10 @@ def test_without_the_name_nothing_is_deleted(region: Region, image: str) -> None
     assert region.writes == []
 
 
-@pytest.mark.parametrize("said", ["shop-db-01", "", "shop-restored ", "SHOP-RESTORED"])
+@pytest.mark.parametrize(
+    "said",
+    ["shop-db-01", "", pytest.param("shop-restored ", marks=pytest.mark.one_door("a form takes blanks off")), "SHOP-RESTORED"],
+)
 def test_with_a_wrong_name_nothing_is_deleted(region: Region, image: str, said: str) -> None:
     launch = launched(region, image)
     ended = teardown(region, launch, "--yes-i-mean", said)

@@ -17,11 +17,12 @@ from prefect.events import Event
 from backup_to_image.emulator import Emulator
 from backup_to_image.emulator.ims_create import activate
 from backup_to_image.emulator.making import image_document
-from backup_to_image.forms import ChangeForm, LaunchForm, ShareForm, TeardownForm, UnshareForm
+from backup_to_image.forms import ChangeForm, FilledInForm, LaunchForm, ShareForm, TeardownForm, UnshareForm
 from backup_to_image.run_results import ORDER_RESULT_KEY
 from backup_to_image.told.told import Told
 from flows.change_os import change_os
 from flows.launch import launch
+from flows.launch_filled_in import launch_filled_in
 from flows.share import share
 from flows.teardown import teardown
 from flows.unshare import unshare
@@ -156,6 +157,57 @@ async def test_a_server_is_launched_and_taken_down_again_and_both_have_their_eve
     assert (gone.name, gone.message) == ("Completed", f"Launch {mark} is gone.")
     assert region.cloud.get("server", server) is None
     assert [one.event for one in await events()] == ["b2i.server.launched", "b2i.launch.gone"]
+
+
+async def test_a_launch_that_is_filled_in_is_the_order_that_a_file_would_be(
+    project: Any, account: Account, region: Emulator, image: str
+) -> None:
+    form = FilledInForm(
+        image=image,
+        name="shop-restored",
+        flavor=account["flavor"],
+        vpc=account["vpc"],
+        subnet=account["subnet"],
+        security_groups=[account["security_group"]],
+        data_disks=["{source: /dev/vdb, size_gb: 150}"],
+        tags=["purpose=test"],
+        probes=["{console: 'login:', timeout: 1m}"],
+        system_disk_type="SAS",
+        system_disk_gb=60,
+    )
+    planned = await launch_filled_in(form.model_copy(update={"dry_run": True, "data_disks": []}), project, return_state=True)
+    assert planned.name == "Checked", planned.message
+    made = await launch_filled_in(form.model_copy(update={"data_disks": []}), project, return_state=True)
+    assert made.name == "Completed", made.message
+    by_file = await launch(LaunchForm(image=image, launch="shop.yaml"), project, return_state=True)
+    mine, other = await told_by(made), await told_by(by_file)
+    assert (other.outcome, other.content["server_id"]) == ("adopted", mine.content["server_id"])
+    server = region.cloud.get("server", mine.content["server_id"])
+    assert server
+    assert server["tags"]["purpose"] == "test"
+    (asked_for,) = form.order(project.settings()).data_disks
+    assert (asked_for.source, asked_for.size_gb, form.order(project.settings()).system_disk.size_gb) == ("/dev/vdb", 150, 60)
+
+
+async def test_every_mistake_of_a_launch_that_is_filled_in_is_told_by_its_fields_name(project: Any, region: Emulator) -> None:
+    form = FilledInForm(
+        image="x",
+        name="a b",
+        vpc="v",
+        subnet="s",
+        fixed_ip="nowhere",
+        probes=["tpc: 2", "["],
+        data_disks=["{source: /dev/vdb, size_gb: 1}"],
+        tags=["a=1", "a=2"],
+    )
+    state = await launch_filled_in(form, project, return_state=True)
+    told = await told_by(state)
+    assert told.error
+    words = told.error.message
+    assert (state.name, told.exit_code, len(words.splitlines())) == ("Failed", 2, 6), words
+    for title in ("Server's name", "Fixed address", "Probes", "Data disks", "Tags"):
+        assert f"{title}" in words
+    assert not region.requests
 
 
 async def test_a_plan_is_a_page_with_the_exact_request_and_launches_nothing(project: Any, region: Emulator, image: str) -> None:

@@ -7,8 +7,9 @@ descriptions and hides patterns and limits.
 from backup_to_image.forms.action import ActionForm
 from backup_to_image.forms.fields import as_text, length
 from backup_to_image.forms.files import files_in, launch_order, policies_of, policy_named
+from backup_to_image.forms.filled_in import FilledInForm
 from backup_to_image.forms.image import ImageForm, OrderForm, ServerForm
-from backup_to_image.forms.servers import ChangeForm, LaunchForm, TeardownForm
+from backup_to_image.forms.servers import ChangeForm, LaunchForm, LaunchingForm, TeardownForm
 from backup_to_image.forms.sharing import (
     AcceptForm,
     AcceptOffersForm,
@@ -24,9 +25,11 @@ __all__ = [
     "AcceptOffersForm",
     "ActionForm",
     "ChangeForm",
+    "FilledInForm",
     "HandOverForm",
     "ImageForm",
     "LaunchForm",
+    "LaunchingForm",
     "OrderForm",
     "RejectForm",
     "ServerForm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -14,39 +15,35 @@ from backup_to_image.model import LaunchOrder, Probe
 from backup_to_image.settings import Settings
 from backup_to_image.steps.launching.plan import Mode
 
-__all__ = ["ChangeForm", "LaunchForm", "TeardownForm"]
+__all__ = ["ChangeForm", "LaunchForm", "LaunchingForm", "TeardownForm"]
 
 _GOES_ON = "Past that the cloud goes on; the same order resumes."
 
 
-class LaunchForm(ActionForm):
-    """A server from an image."""
-
-    verb: ClassVar[str] = "launch"
-    deployment: ClassVar[str] = "launch/a-server"
+class LaunchingForm(ActionForm):
+    """A server from an image; what it is to be, each form of an order says itself."""
 
     image: str = field(0, "Image", "Id of a full-ECS image of this project, or of one that it has accepted.")
-    launch: str = field(
-        1,
-        "Launch order",
-        "File name of a launch order in the worker's directory (`directories.launch` of b2i.yaml), such as shop-db-01.yaml.",
-    )
-    another: bool = field(2, "One more", "Launch one more although this order's server is there.", False)
+    another: bool = field(50, "One more", "Launch one more although this order's server is there.", False)
     drill: bool = field(
-        3, "Drill", "Launch it where its source is not, ask its probes, mark the image, and take it down again.", False
+        51, "Drill", "Launch it where its source is not, ask its probes, mark the image, and take it down again.", False
     )
-    timeout: str = patience(4, "1h", f"How long to wait for the server. {_GOES_ON}")
-    dry_run: bool = field(5, "Only plan", "The exact request and every reason against it; nothing is launched.", False)
+    timeout: str = patience(52, "1h", f"How long to wait for the server. {_GOES_ON}")
+    dry_run: bool = field(53, "Only plan", "The exact request and every reason against it; nothing is launched.", False)
 
     @property
     def words(self) -> tuple[str, ...]:
-        return (
-            self.image,
-            "--spec",
-            self.launch,
-            *(("--another",) if self.another else ()),
-            *(("--drill",) if self.drill else ()),
-        )
+        flags = {"--another": self.another, "--drill": self.drill}
+        return (self.image, "--spec", self.spec, *(flag for flag, given in flags.items() if given))
+
+    @property
+    @abstractmethod
+    def spec(self) -> str:
+        """The file of the launch order, as the command takes it."""
+
+    @abstractmethod
+    def order(self, settings: Settings) -> LaunchOrder:
+        """What the server is to be. Raises UsageError with every mistake."""
 
     @property
     def mode(self) -> Mode:
@@ -59,6 +56,23 @@ class LaunchForm(ActionForm):
     def _one_of_two(self) -> None:
         if self.another and self.drill:
             raise UsageError("One more and Drill exclude each other: a drill leaves no server.")
+
+
+class LaunchForm(LaunchingForm):
+    """A server from an image, as a launch order in the worker's directory says."""
+
+    verb: ClassVar[str] = "launch"
+    deployment: ClassVar[str] = "launch/a-server"
+
+    launch: str = field(
+        1,
+        "Launch order",
+        "File name of a launch order in the worker's directory (`directories.launch` of b2i.yaml), such as shop-db-01.yaml.",
+    )
+
+    @property
+    def spec(self) -> str:
+        return self.launch
 
     def order(self, settings: Settings) -> LaunchOrder:
         """The launch order of that name. Raises UsageError."""
