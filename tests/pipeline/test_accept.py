@@ -339,6 +339,13 @@ def test_a_dry_run_that_the_cloud_does_not_answer_says_nothing_about_the_image(r
     assert (ended.code, found["verdict"], bool(found["why"]), bool(found["action"])) == (0, "unknowable", True, True), found
 
 
+def test_a_dry_run_that_is_refused_without_a_code_says_nothing_about_the_image(region: Region, image: str) -> None:
+    region.instead["createServers"] = 400
+    ended = partner(region, "accept", image)
+    found = proof_of(ended)["could be launched"]
+    assert (ended.code, found["verdict"], bool(found["action"])) == (0, "unknowable", True)
+
+
 def test_a_dry_run_that_is_put_off_for_a_while_is_asked_again(region: Region, image: str) -> None:
     region.arm("flow-202", operation="createServers", times=3)
     ended = partner(region, "accept", image)

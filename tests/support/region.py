@@ -126,7 +126,8 @@ class _Recorder(httpx.AsyncBaseTransport):
         for watcher in region.watchers:
             watcher(asked)
         try:
-            response = await self.inner.handle_async_request(request)
+            status = region.instead.get(operation.id if operation else "")
+            response = httpx.Response(status, content=b"") if status else await self.inner.handle_async_request(request)
         except httpx.TransportError:
             asked.over = region.clock.now().timestamp()
             raise
@@ -157,6 +158,8 @@ class Region:
     watchers: list[Callable[[Asked], None]] = field(default_factory=list)
     """Called with every request before the region has it; `answered`, when it has had its effect and before the client knows."""
     answered: list[Callable[[Asked], None]] = field(default_factory=list)
+    instead: dict[str, int] = field(default_factory=dict[str, int])
+    """The status of answers without a body that are given in place of the region's, by operation."""
     by_flow: Mapping[str, Callable[["Region", Options], None]] = field(default_factory=dict[str, Any])
     """Commands that are not done here, but by their flow."""
     listens: bool = False

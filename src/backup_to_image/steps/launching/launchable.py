@@ -129,7 +129,7 @@ def _against(refusal: ApiError, what: str) -> Check:
     if isinstance(refusal, Denied):
         return _unknowable(f"this log-in may not ask the cloud's dry run ({said})", _PROOF, because=refusal)
     busy = isinstance(refusal, Throttled) or (passes(refusal) and not refusal.retryable)
-    if busy or refusal.error_class is ErrorClass.UNCLEAR:
+    if busy or refusal.error_class is ErrorClass.UNCLEAR or refusal.cloud_code is None:  # without a code nobody knows what of
         return _unknowable(f"the cloud's dry run did not come to an end ({said})", _PROOF, because=refusal)
     return Check(
         rule=_RULE,
