@@ -23,7 +23,10 @@ from tests.support.region import Ended
 
 LASTING = {"image-killed", "job-fails", "leftovers", "one-fails", "guest-silent", "job-stuck", "quota-gone"}
 """What these leave behind stays when they are over, so that it may take more than the same command again."""
-LONG = {"night with a drill", "change of OS", "share", "unshare", "accept", "accept --all", "hand-over"}
+LONG = {
+    *("backup still being made", "newest of a server", "two more"),
+    *("night with a drill", "change of OS", "share", "unshare", "accept", "accept --all", "hand-over"),
+}
 """Commands with many steps, most of which others take too, or with few of their own: `make test` strikes each thing once that
 they make, change or remove, and `make check-all` does so with each fault; what they look at, with one fault of each kind."""
 AT_LEAST_AS_BAD = {"slow", "hold", "unknown-fields", "doubled-page", "shifting-page"}

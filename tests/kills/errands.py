@@ -11,6 +11,7 @@ from tests.kills.company import Person, Run, Thing
 
 __all__ = [
     "ERRANDS",
+    "MIXED",
     "SHARING",
     "SINGLE",
     "Accept",
@@ -465,7 +466,9 @@ ERRANDS: dict[str, Callable[[Person], Errand]] = {
     "hand-over": HandOver,
 }
 SHARING = ("share", "unshare", "accept", "hand-over")
-SINGLE = tuple(command for command in ERRANDS if command not in {"nightly", *SHARING})
+MIXED = ("launch --drill", *SHARING)
+"""Made of what others do, too: `make check-all` kills them where something is changed or written down, `make prove` everywhere."""
+SINGLE = tuple(command for command in ERRANDS if command not in {"nightly", *MIXED})
 """What is done one step after the other; a night's servers get ahead of each other by chance."""
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kills.child import Point
 from tests.kills.conftest import Company
-from tests.kills.errands import SHARING, SINGLE
+from tests.kills.errands import MIXED, SINGLE
 from tests.kills.matrix import Death, points_of, survive_all, written_out
 
 Tell = Callable[[object], None]
@@ -50,11 +50,15 @@ def test_the_deadliest_kills_of_an_order_that_is_repeated_make_one_image_and_one
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_deadliest_kills_of_both_sides_of_a_share_leave_who_was_meant_with_the_image(company: Company, tell: Tell) -> None:
+def test_the_deadliest_kills_of_shares_and_drills_end_as_if_nothing_had_happened(company: Company, tell: Tell) -> None:
     """Before, inside and after each request that changes something, and each word of the journal."""
-    for command in SHARING:
+    for command in MIXED:
         points, _ = points_of(command, company.people[0])
-        deadly = [one for one in points if one.what.startswith(("batch", "record ")) and one.phase != "torn"]
+        deadly = [
+            one
+            for one in points
+            if one.what.startswith(("batch", "createServers", "deleteServers", "record ")) and one.phase != "torn"
+        ]
         tally = survive_all(command, company.people, map(Death, deadly))
         tell(tally)
         assert not tally.failures, "\n".join(tally.failures)
@@ -64,7 +68,7 @@ def test_the_deadliest_kills_of_both_sides_of_a_share_leave_who_was_meant_with_t
 @pytest.mark.parametrize(
     "command",
     [pytest.param(command, marks=pytest.mark.slow) for command in SINGLE]
-    + [pytest.param(command, marks=pytest.mark.prove) for command in SHARING],
+    + [pytest.param(command, marks=pytest.mark.prove) for command in MIXED],
 )
 @pytest.mark.usefixtures("leftovers")
 def test_a_command_that_is_killed_at_any_point_and_repeated_ends_as_if_nothing_had_happened(
@@ -111,7 +115,7 @@ def keys(company: Company) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("command", "share"),
     [pytest.param(command, 0.1, marks=pytest.mark.slow, id=f"{command}, a few") for command in ("create", "teardown")]
-    + [pytest.param(command, 1.0, marks=pytest.mark.prove, id=f"{command}, many") for command in (*SINGLE, *SHARING)],
+    + [pytest.param(command, 1.0, marks=pytest.mark.prove, id=f"{command}, many") for command in (*SINGLE, *MIXED)],
 )
 @pytest.mark.usefixtures("leftovers", "keys")
 def test_a_command_whose_repetition_is_killed_too_ends_as_if_nothing_had_happened(
@@ -128,14 +132,14 @@ def test_a_command_whose_repetition_is_killed_too_ends_as_if_nothing_had_happene
 
 @pytest.mark.prove
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("command", [*SINGLE, *SHARING])
+@pytest.mark.parametrize("command", [*SINGLE, *MIXED])
 @pytest.mark.usefixtures("leftovers")
 def test_a_command_that_is_killed_at_any_moment_and_repeated_ends_as_if_nothing_had_happened(
     company: Company, tell: Tell, command: str
 ) -> None:
     chance, seed = _chance()
     _, usually = points_of(command, company.people[0])
-    number = int(os.environ.get("PROVE_KILLS", "200")) // len((*SINGLE, *SHARING))
+    number = int(os.environ.get("PROVE_KILLS", "200")) // len((*SINGLE, *MIXED))
     deaths = [Death(chance.random()) for _ in range(number)]
     tally = survive_all(command, company.people, deaths, usually=usually)
     tell(f"At random times (PROVE_SEED={seed}): {tally}")

@@ -1,5 +1,6 @@
 """A fresh region for every test, and the doors through which the main job is ordered."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("region", [pytest.param((), id="b2i"), by_flow], indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """By the flow only what both doors can; of the many cases of one promise two in `make check-all`, all in `make prove`."""
     items[:] = [item for item in items if not (item.get_closest_marker("one_door") and _by_flow(item))]
+    cases: Counter[str] = Counter()
+    for item in filter(_by_flow, items):
+        promise = item.nodeid.partition("[")[0]
+        cases[promise] += 1
+        if cases[promise] > 2:
+            item.add_marker(pytest.mark.prove)
 
 
 def _by_flow(item: pytest.Item) -> bool:

@@ -235,7 +235,7 @@ class Region:
         """
         given = ["--cloud", cloud, *(["--json"] if json else []), *arguments]
         out, err = io.StringIO(), io.StringIO()
-        here = contextlib.nullcontext() if self.by_flow else _without_prefect()
+        here = _without_prefect() if "--prefect" in arguments else contextlib.nullcontext()
         with here, _standing_in(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             stdin, sys.stdin = sys.stdin, _Terminal(typed) if typed is not None else io.StringIO()
             try:
