@@ -467,7 +467,7 @@ ERRANDS: dict[str, Callable[[Person], Errand]] = {
 }
 SHARING = ("share", "unshare", "accept", "hand-over")
 MIXED = ("launch --drill", *SHARING)
-"""Made of what others do, too: `make check-all` kills them where something is changed or written down, `make prove` everywhere."""
+"""Made of what others do, too: `make check-all` kills them where they change or write something, `make prove` everywhere."""
 SINGLE = tuple(command for command in ERRANDS if command not in {"nightly", *MIXED})
 """What is done one step after the other; a night's servers get ahead of each other by chance."""
 
