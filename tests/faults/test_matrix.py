@@ -24,7 +24,7 @@ from tests.support.region import Ended
 LASTING = {"image-killed", "job-fails", "leftovers", "one-fails", "guest-silent", "job-stuck", "quota-gone"}
 """What these leave behind stays when they are over, so that it may take more than the same command again."""
 LONG = {
-    *("backup still being made", "newest of a server", "two more"),
+    *("whole job again", "source stopped", "backup still being made", "newest of a server", "two more", "teardown of the rest"),
     *("night with a drill", "change of OS", "share", "unshare", "accept", "accept --all", "hand-over"),
 }
 """Commands with many steps, most of which others take too, or with few of their own: `make test` strikes each thing once that

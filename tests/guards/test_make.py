@@ -69,9 +69,3 @@ def test_a_clean_checkout_makes_itself_without_a_home_and_a_second_time_does_not
         [".venv/bin/python", "-c", look], cwd=checkout, env=os.environ, capture_output=True, text=True, check=True
     )
     assert Path(found.stdout.strip()).is_relative_to(checkout)
-
-
-@pytest.mark.xdist_group("guards")
-def test_tests_of_a_group_run_in_one_process(request: pytest.FixtureRequest) -> None:
-    """What they share, such as a Prefect server, is there once; a pytest that hides the group's name from xdist breaks that."""
-    assert not getattr(request.config.option, "loadgroup", False) or request.node.nodeid.endswith("@guards")
