@@ -39,7 +39,7 @@ async def begin(order: ActionForm) -> State[Any] | None:
     told = Told.model_validate_json(before) if before else None
     if told is None or told.exit_code != 0 or told.outcome is None:
         return None
-    words = f"{told.sentence} This run had ended before, so nothing was done again: Copy to new run orders it anew."
+    words = f"{told.title}. This run had ended before, so nothing was done again: Copy to new run orders it anew."
     get_run_logger().info(words)
     return Completed(message=words, data=told)
 

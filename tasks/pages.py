@@ -7,7 +7,7 @@ from datetime import UTC
 
 from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
 from backup_to_image.model import Delivery, Report
-from backup_to_image.run_results import RunResult
+from backup_to_image.run_results import RunError, RunResult
 from backup_to_image.steps.fleet.night_left import NightLeft
 from backup_to_image.steps.leftovers import Leftovers
 from backup_to_image.steps.reconcile import Reconciled
@@ -16,6 +16,7 @@ __all__ = [
     "cell",
     "checks_page",
     "go_on",
+    "heading",
     "leftover_lines",
     "log_lines",
     "night_left_page",
@@ -138,16 +139,20 @@ def leftover_lines(result: RunResult, left: Leftovers) -> list[str]:
     return lines
 
 
+def heading(title: str, error: RunError | None, on: str) -> list[str]:
+    """How every page begins: what came of it, what went wrong and what to do, and how to go on (`on`)."""
+    parts = [f"# {title}"]
+    if error:
+        parts.append(error.message.replace("\n", "  \n"))
+        if error.action:
+            parts.append(f"**What to do:** {error.action}")
+        parts.append(f"Waiting helps: {_yes(error.retryable)}. Code: `{error.code}`")
+    return [*parts, f"**{on}**"] if on else parts
+
+
 def result_page(result: RunResult, on: str = "") -> str:
     """What came of the run, on a page. `on`: how to go on."""
-    parts = [f"# {title(result)}"]
-    if result.error:
-        parts.append(result.error.message.replace("\n", "  \n"))
-        if result.error.action:
-            parts.append(f"**What to do:** {result.error.action}")
-        parts.append(f"Waiting helps: {_yes(result.error.retryable)}. Code: `{result.error.code}`")
-    if on:
-        parts.append(f"**{on}**")
+    parts = heading(title(result), result.error, on)
     if result.leftovers:
         parts += _leftover_parts(result.leftovers)
     elif result.handle:

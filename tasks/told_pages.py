@@ -41,7 +41,7 @@ def _in_the_form(told: Told, order: ActionForm) -> str:
 
 def paragraph(told: Told, on: str) -> str:
     """One paragraph: the UI shows a state's message without line breaks."""
-    parts = [told.sentence]
+    parts = [f"{told.title}."]
     if told.exit_code == 3 and told.report:
         parts += [f"{check.rule}: {check}" for check in told.report.refusals]
     if told.error:
@@ -51,7 +51,7 @@ def paragraph(told: Told, on: str) -> str:
 
 def lines(told: Told, on: str) -> list[str]:
     """The same for the log, a line each."""
-    found = [told.sentence, *told.notes]
+    found = [f"{told.title}.", *told.notes]
     if told.error:
         found += [told.error.message, f"What to do: {told.error.action}" if told.error.action else ""]
     if told.exit_code == 3 and told.report:
@@ -61,14 +61,7 @@ def lines(told: Told, on: str) -> list[str]:
 
 def page(told: Told, on: str) -> str:
     """What came of the order, on a page."""
-    parts = [f"# {told.title}"]
-    if told.error:
-        parts.append(told.error.message.replace("\n", "  \n"))
-        if told.error.action:
-            parts.append(f"**What to do:** {told.error.action}")
-        parts.append(f"Waiting helps: {'yes' if told.error.retryable else 'no'}. Code: `{told.error.code}`")
-    if on:
-        parts.append(f"**{on}**")
+    parts = pages.heading(told.title, told.error, on)
     if told.handle and told.exit_code != 0:
         parts.append("In the cloud:\n\n" + "\n".join(f"* {kind} `{ident}`" for kind, ident in told.handle.items()))
     parts += [_grid(grid, under=told.title) for grid in told.grids if grid.rows]

@@ -1,6 +1,8 @@
 """One launch order, at most one server: what is asked for, what comes back, what is adopted, what fails and how it is told."""
 
 import asyncio
+import errno
+import socket
 from typing import Any
 
 import pytest
@@ -294,11 +296,25 @@ def test_it_is_said_which_probes_this_host_can_reach(region: Region, image: str)
     )
 
 
+class Kernel(socket.socket):
+    """What the kernel of a host says that has one road, or none: this one has a road to every emulated network."""
+
+    own: str | None = None
+
+    def connect(self, address: Any) -> None:
+        if self.type == socket.SOCK_DGRAM and self.own is None:
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        if self.type != socket.SOCK_DGRAM:
+            super().connect(address)
+
+    def getsockname(self) -> Any:
+        return (self.own, 9) if self.type == socket.SOCK_DGRAM else super().getsockname()
+
+
 def test_a_network_without_a_road_from_here_is_warned_of_with_what_to_do(
     region: Region, image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel of this host has a road to every emulated network, so it is the answer of one that has none."""
-    monkeypatch.setattr("backup_to_image.steps.launching.reach.own_address_towards", lambda _: None)
+    monkeypatch.setattr("socket.socket", Kernel)
     verdict, why, action = reach(region, image, probes=TCP)
     assert (verdict, "no route into 127.10.1.0/24" in why) == ("warned", True)
     assert action == "Use a console probe, or a worker in that network."
@@ -313,7 +329,7 @@ def test_a_network_behind_a_gateway_may_be_reached(region: Region, image: str, m
     region.change("subnet", region.named("subnet", "drill-net"), cidr="10.20.1.0/24", gateway="10.20.1.1")
     network = {"vpc": "drill-vpc", "subnet": "drill-net", "security_groups": ["drill-sg"]}
     for own, words in (("192.168.1.7", "may be reached through a gateway, from 192.168.1.7"), ("10.20.9.9", "in its network")):
-        monkeypatch.setattr("backup_to_image.steps.launching.reach.own_address_towards", lambda _, own=own: own)
+        monkeypatch.setattr("socket.socket", type("Kernel", (Kernel,), {"own": own}))
         verdict, why, _ = reach(region, image, probes=TCP, network=network)
         assert (verdict, words in why) == ("passed", True)
 

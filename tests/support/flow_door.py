@@ -31,7 +31,7 @@ class RegionalProject(OtcProject):
     _block_type_slug: ClassVar[str | None] = "regional-otc-project"
     _region: Region | None = PrivateAttr(default=None)
 
-    def cloud(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
+    def cloud(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override] - it is only entered
         assert self._region is not None
         return self._region.connect(self.credentials())
 

@@ -16,6 +16,9 @@ from backup_to_image.settings import Settings
 
 __all__ = ["FilledInForm"]
 
+_FLAT = {"size_gb": "system_disk_gb"}
+"""Keys of an order whose fields are called otherwise here."""
+
 
 class FilledInForm(LaunchingForm):
     """A server from an image, described field by field: the keys of a launch order."""
@@ -94,11 +97,10 @@ class FilledInForm(LaunchingForm):
 
 
 def _mistake(where: tuple[int | str, ...], words: str) -> str:
-    """In the form's own words where it has a field of that key."""
-    flat = {"fixed_ip": "fixed_ip", "vpc": "vpc", "subnet": "subnet", "size_gb": "system_disk_gb"}
-    key = str(where[0]) if where else ""
-    name = key if key in FilledInForm.model_fields else flat.get(str(where[-1]) if where else "", "")
-    title = FilledInForm.model_fields[name].title if name else ""
-    inner = ".".join(str(part) for part in where[1:])
-    told = f"{title}{f' ({inner})' if inner and name == key else ''}" if title else ".".join(map(str, where))
-    return f"{told}: {words.removeprefix('Value error, ')}." if told else f"{words.removeprefix('Value error, ')}."
+    """By the field's own name: that of the key itself, or of the part of the order in which it stands."""
+    keys = [_FLAT.get(str(part), str(part)) for part in where]
+    fields = FilledInForm.model_fields
+    name = next((key for key in (*keys[:1], *keys[-1:]) if key in fields), "")
+    told = fields[name].title if name else ".".join(keys)
+    inside = ".".join(map(str, where[1:])) if name and name == keys[0] else ""
+    return ": ".join(filter(None, (told, inside, f"{words.removeprefix('Value error, ')}.")))

@@ -11,9 +11,9 @@ from backup_to_image.errors import ApiError, BadAnswer, CloudError, ErrorClass, 
 from backup_to_image.journal import JournalError, Lease, Record
 from backup_to_image.model import Job
 from backup_to_image.steps.context import Context, minutes, until
-from backup_to_image.waiting import passes
+from backup_to_image.waiting import SERVER_JOB, Pace, passes, quiet, wait
 
-__all__ = ["job_failed", "note_sent", "pause_or_raise", "send", "server_job", "settle"]
+__all__ = ["await_server_job", "job_failed", "note_sent", "pause_or_raise", "send", "server_job", "settle"]
 
 T = TypeVar("T")
 
@@ -140,6 +140,26 @@ async def note_sent(noted: Record, ctx: Context, *, job_id: str | None, server_i
         await ctx.journal.write(noted.model_copy(update={"state": "sent", "job_id": job_id, "server_ids": server_ids}))
     except JournalError as error:
         ctx.tell(f"job {job_id} could not be noted ({error.message}); going on without the note")
+
+
+async def await_server_job(
+    job_id: str, what: str, ctx: Context, *, called: str, handle: dict[str, str], deadline: datetime
+) -> tuple[Job, bool]:
+    """An ECS job once it is over, and whether it has ended well; `called` is its name in the lines that tell its changes.
+
+    Raises StillRunning with `handle` at the deadline.
+    """
+    return await wait(
+        lambda: quiet(ctx.cloud.servers.job(job_id)),
+        state=lambda seen: seen.status,
+        states=SERVER_JOB,
+        what=what,
+        deadline=deadline,
+        pace=Pace((10.0,), shortest=5.0),
+        clock=ctx.clock,
+        handle=handle,
+        tell=lambda seen, elapsed: ctx.tell(f"{called}: {seen.status} after {minutes(elapsed)}"),
+    )
 
 
 async def server_job(noted: Record, ctx: Context) -> Job | None:

@@ -70,7 +70,7 @@ class Told(Value):
         )
 
     @classmethod
-    def of_cancelled(cls, left: Leftovers, known: Fields | None = None) -> Self:
+    def of_cancelled(cls, left: Leftovers) -> Self:
         """An order that somebody stopped, and what the cloud has of it: as after a deadline, the same order resumes."""
         at_work = bool(left.things or left.unread)
         rows = tuple((_KINDS.get(one.kind, one.kind), one.name, one.id, one.status) for one in left.things)
@@ -79,17 +79,11 @@ class Told(Value):
             exit_code=4 if at_work else 1,
             outcome="still_running" if at_work else "failed",
             title="Cancelled",
-            content=known or {},
             grids=(Grid(title=seen, columns=("", "name", "id", "the cloud says"), rows=rows),) if rows else (),
             notes=tuple(f"Not to be seen: {what}: {why}" for what, why in left.unread.items()),
             error=RunError.of_cancelled("The run was cancelled.", at_work=at_work),
             handle=left.handle,
         )
-
-    @property
-    def sentence(self) -> str:
-        """In one sentence, for a list."""
-        return f"{self.title}."
 
 
 _TITLES = {

@@ -35,9 +35,9 @@ from backup_to_image.steps.changing.standing import (
 from backup_to_image.steps.context import Context, minutes, until
 from backup_to_image.steps.launching.probes import probe_server
 from backup_to_image.steps.leftovers import Leftover, Leftovers
-from backup_to_image.steps.once import job_failed, note_sent, send, server_job, settle
+from backup_to_image.steps.once import await_server_job, job_failed, note_sent, send, server_job, settle
 from backup_to_image.steps.orders import OrderedChange, ordered
-from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, States, passes, quiet, wait
+from backup_to_image.waiting import SERVER, Pace, States, passes, quiet, wait
 
 __all__ = ["change_os", "look_at_server", "resume_change"]
 
@@ -291,18 +291,9 @@ async def _await_job(noted: Record, server: Server, ctx: Context, deadline: date
     """Until the job is over; one that ECS has forgotten, or that nobody knows, is not waited for: the disk tells."""
     if noted.job_id is None or await server_job(noted, ctx) is None:
         return
-    job_id = noted.job_id
-    job, good = await wait(
-        lambda: quiet(ctx.cloud.servers.job(job_id)),
-        state=lambda seen: seen.status,
-        states=SERVER_JOB,
-        what=f"The change of {server.name}'s OS",
-        deadline=deadline,
-        pace=Pace((10.0,), shortest=5.0),
-        clock=ctx.clock,
-        handle={"server": server.id, "job": job_id},
-        tell=lambda seen, elapsed: ctx.tell(f"job of {server.name}'s change of OS: {seen.status} after {minutes(elapsed)}"),
-    )
+    what, called = f"The change of {server.name}'s OS", f"job of {server.name}'s change of OS"
+    handle = {"server": server.id, "job": noted.job_id}
+    job, good = await await_server_job(noted.job_id, what, ctx, called=called, handle=handle, deadline=deadline)
     if not good:
         await _note(noted, ctx, "failed")
         raise _failed(server, job)

@@ -13,8 +13,8 @@ from backup_to_image.steps.launching.compare import compare, what_is_known
 from backup_to_image.steps.launching.launched import servers_of
 from backup_to_image.steps.launching.probes import probe_server
 from backup_to_image.steps.leftovers import left_by_launch
-from backup_to_image.steps.once import job_failed
-from backup_to_image.waiting import SERVER, SERVER_JOB, Pace, quiet, wait
+from backup_to_image.steps.once import await_server_job, job_failed
+from backup_to_image.waiting import SERVER, Pace, quiet, wait
 
 __all__ = ["await_launch", "told_left"]
 
@@ -94,20 +94,11 @@ async def _made_by_job(job_id: str, order: LaunchOrder, ctx: Context, mark: str,
 
 
 async def _await_job(job_id: str, order: LaunchOrder, ctx: Context, deadline: datetime) -> Job:
-    job, good = await wait(
-        lambda: quiet(ctx.cloud.servers.job(job_id)),
-        state=lambda seen: seen.status,
-        states=SERVER_JOB,
-        what=f"The launch of {order.name}",
-        deadline=deadline,
-        pace=Pace((10.0,), shortest=5.0),
-        clock=ctx.clock,
-        handle={"job": job_id},
-        tell=lambda seen, elapsed: ctx.tell(f"launch job of {order.name}: {seen.status} after {minutes(elapsed)}"),
-    )
+    what, called = f"The launch of {order.name}", f"launch job of {order.name}"
+    job, good = await await_server_job(job_id, what, ctx, called=called, handle={"job": job_id}, deadline=deadline)
     if good:
         return job
-    raise job_failed(f"The launch of {order.name}", job, hint=await told_left(job, order, ctx))
+    raise job_failed(what, job, hint=await told_left(job, order, ctx))
 
 
 async def told_left(job: Job, order: LaunchOrder, ctx: Context) -> str:

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from backup_to_image.model import Probe, SecurityGroup, SecurityRule, Subnet, Vpc
 from backup_to_image.steps.launching.planner import Planner
 
-__all__ = ["check_probes", "own_address_towards"]
+__all__ = ["check_probes"]
 
 _RULE = "probes"
 _PAGE = "docs/launch-orders.md"
@@ -17,7 +17,7 @@ _EVERYBODY = {"", "0.0.0.0/0", "::/0"}
 _ANY_TCP = {"", "any", "tcp", "6"}
 
 
-def own_address_towards(address: str) -> str | None:
+def _own_address_towards(address: str) -> str | None:
     """The address with which this host would go there, as its kernel has it; None where it has no route. Sends nothing."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -66,7 +66,7 @@ def _road(planner: Planner, vpc: Vpc | None, subnet: Subnet | None) -> tuple[str
         return "perhaps: the subnet is not known", None, ""
     inside = ip_network(subnet.cidr, strict=False)
     target = planner.order.network.fixed_ip or next(iter(inside.hosts()), inside.network_address)
-    own = own_address_towards(str(target))
+    own = _own_address_towards(str(target))
     if own is None:
         return "", None, f"cannot be reached from this host: it has no route into {subnet.cidr}"
     near = [inside, *([ip_network(vpc.cidr, strict=False)] if vpc and vpc.cidr else [])]
