@@ -43,6 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 WALL, REQUESTS, CPU_MS, PEAK_MB, BUSY = 1.10, 5.0, 60.0, 350.0, 0.70
 ADOPTED_WITHIN = 30.0
+TOO_MANY = "IMG.0060"
 WAYS = {
     "b2i": "`b2i nightly`",
     "flow": "the flow `nightly`",
@@ -174,7 +175,8 @@ def told_by_the_region(night: Night, fleet: Fleet, began: datetime) -> None:
     night.requests = len(asked)
     night.by_kind = dict(Counter(one["operationId"] for one in asked).most_common())
     granted = sum(one["operationId"] == "createWholeImage" and one["status"] == 200 for one in asked)
-    refused = sum(one["operationId"] == "createWholeImage" and one["status"] != 200 for one in asked)
+    # What a night that was killed has under way it may not know of yet, so it may be told to wait: that made nothing.
+    refused = sum(one["operationId"] == "createWholeImage" and one["status"] != 200 and one["code"] != TOO_MANY for one in asked)
     night.asked_twice = granted - len(images) + refused
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from prefect.blocks.fields import SecretDict
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.schemas.objects import BlockDocument
 from prefect.events.schemas.automations import AutomationCore
 
@@ -13,10 +15,12 @@ __all__ = [
     "HEARTBEAT_SECONDS",
     "NOTIFICATION_BLOCK",
     "RETRY_AFTER_SECONDS",
+    "WEBHOOK_VARIABLE",
     "notice_automations",
     "notifies",
     "recovery_automations",
     "same_automation",
+    "webhook",
 ]
 
 HEARTBEAT_SECONDS = 30
@@ -24,7 +28,12 @@ RETRY_AFTER_SECONDS = 60
 """The process worker reports a crash twice, the second time up to 13 s later; a retry in between would be overwritten."""
 
 NOTIFICATION_BLOCK = "b2i-night"
+WEBHOOK_VARIABLE = "B2I_NOTIFY_WEBHOOK"
+_NOT_FAILED = ["adopted", "checked", "made", "partly", "still_running"]
+"""Of a night that failed somebody is told anyway, and once is enough."""
+_GOES_ON = ("Resuming", "Scheduled", "AwaitingRetry", "Pending", "Running", "Cancelling", "Cancelled", "Completed", "Failed")
 _NOT_BEGUN_MINUTES = 30
+_UNANSWERED_MINUTES = 30
 
 
 def recovery_automations(deployments: list[str]) -> list[AutomationCore]:
@@ -64,12 +73,24 @@ def recovery_automations(deployments: list[str]) -> list[AutomationCore]:
     ]
 
 
+def webhook(address: str) -> CustomWebhookNotificationBlock:
+    """A block that sends `{"text": ...}` there, as Slack, Mattermost and Rocket.Chat take it. The address is a secret."""
+    return CustomWebhookNotificationBlock.model_validate(
+        {
+            "name": "backup-to-image",
+            "url": "{{address}}",
+            "json_data": {"text": "{{subject}}\n{{body}}"},
+            "secrets": SecretDict({"address": address}),
+        }
+    )
+
+
 def notifies(block: BlockDocument) -> bool:
     return block.block_schema is not None and "notify" in block.block_schema.capabilities
 
 
-def notice_automations(block: BlockDocument, nights: list[str]) -> list[AutomationCore]:
-    """One message for a night that failed, for one that no worker has begun, for a deletion that failed; else none."""
+def notice_automations(block: BlockDocument, nights: list[str], recoveries: list[str]) -> list[AutomationCore]:
+    """What somebody is told of: failed nights and deletions, servers whose state is too old, what runbooks ask, and their end."""
     link = f"{ui_link('runs/flow-run/')}{{{{ flow_run.id }}}}"
     failed = AutomationCore.model_validate(
         {
@@ -126,7 +147,80 @@ def notice_automations(block: BlockDocument, nights: list[str]) -> list[Automati
             ],
         }
     )
-    return [failed, not_begun, left]
+    too_old = AutomationCore.model_validate(
+        {
+            "name": "b2i: a recovery point is too old",
+            "description": f"When servers would come back with an older state than their policy or runbook allows, "
+            f"{NOTIFICATION_BLOCK} says which, and how old: after a night that did not fail, and after a look at a runbook.",
+            "trigger": {
+                "type": "event",
+                "posture": "Reactive",
+                "match": {"prefect.resource.id": ["b2i.policy.*", "b2i.runbook.*"], "b2i.outcome": _NOT_FAILED},
+                "for_each": ["prefect.resource.id"],
+                "expect": ["b2i.rpo.breached"],
+                "threshold": 1,
+                "within": 0,
+            },
+            "actions": [_notice(block, "b2i: {{ event.resource.name }}", f"{{{{ event.payload.summary }}}}\n{link}")],
+        }
+    )
+    return [failed, *([not_begun] if nights else []), left, too_old, *_runbook_notices(block, link, recoveries)]
+
+
+def _runbook_notices(block: BlockDocument, link: str, recoveries: list[str]) -> list[AutomationCore]:
+    """For each thing that a runbook asks, once more where nobody answers, and for its end, with the hash of its evidence."""
+
+    def notice(name: str, description: str, event: str, subject: str, body: str) -> AutomationCore:
+        return AutomationCore.model_validate(
+            {
+                "name": name,
+                "description": description,
+                "trigger": {
+                    "type": "event",
+                    "posture": "Reactive",
+                    "match": {"prefect.resource.id": "b2i.runbook.*"},
+                    "for_each": ["prefect.resource.id"],
+                    "expect": [event],
+                    "threshold": 1,
+                    "within": 0,
+                },
+                "actions": [_notice(block, subject, body)],
+            }
+        )
+
+    unanswered = _automation(
+        "b2i: an approval waits too long",
+        f"When a drill or a failover has been suspended for {_UNANSWERED_MINUTES} minutes and nobody has answered, "
+        f"{NOTIFICATION_BLOCK} says so. A recovery stands still for as long.",
+        recoveries,
+        after=["prefect.flow-run.Suspended"],
+        expect=[f"prefect.flow-run.{state}" for state in _GOES_ON],
+        within=_UNANSWERED_MINUTES * 60,
+        action=_notice(
+            block,
+            "b2i: {{ flow_run.name }} still waits for an answer",
+            f"Nobody has answered the {{{{ flow_run.name }}}} for {_UNANSWERED_MINUTES} minutes: Resume in the run's menu, or "
+            f"`b2i runbook approve`.\n{link}",
+        ),
+    )
+    return [
+        *([unanswered] if recoveries else []),
+        notice(
+            "b2i: a runbook asks",
+            f"When a run of a runbook is suspended until somebody answers, {NOTIFICATION_BLOCK} says what, and until when.",
+            "b2i.runbook.asks",
+            "b2i: {{ event.payload.run }} asks",
+            f"{{{{ event.resource.name }}}}\nUntil {{{{ event.payload.until }}}}: Resume in the run's menu.\n{link}",
+        ),
+        notice(
+            "b2i: a runbook has ended",
+            f"When a drill or a failover has ended, {NOTIFICATION_BLOCK} says how, with the hash of its evidence: keep that.",
+            "b2i.runbook.finished",
+            "b2i: {{ event.payload.run }} {{ event.payload.outcome }}",
+            f"{{{{ event.payload.summary }}}}\nEvidence: {{{{ event.payload.evidence }}}}, "
+            f"sha256 {{{{ event.payload.sha256 }}}}\n{link}",
+        ),
+    ]
 
 
 def _notice(block: BlockDocument, subject: str, body: str) -> dict[str, str]:

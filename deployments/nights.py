@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from backup_to_image.forms import files_in
 from backup_to_image.model.policy import Policy
 from backup_to_image.settings import Settings
 from backup_to_image.steps.policy_file import read_policy
+from deployments.from_files import FromFiles, block_of
 
-__all__ = ["BLOCK_TAG", "NIGHT_SLUG", "Nights", "block_of", "nights_of", "once_for_each_block", "start_mistake"]
+__all__ = ["BLOCK_TAG", "NIGHT_SLUG", "nights_of", "once_for_each_block", "start_mistake"]
 
 NIGHT_SLUG = "night"
 BLOCK_TAG = "b2i-block"
@@ -30,19 +30,9 @@ _LOOK_AHEAD = timedelta(days=800)
 _MOST = 1000
 
 
-@dataclass
-class Nights:
-    """What the policies of a directory ask to be deployed, and what stands against some of them."""
-
-    declared: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    """In the words of prefect.yaml; `block` names the credentials block and `cloud` its entry of clouds.yaml."""
-    refused: dict[str, str] = field(default_factory=dict[str, str])
-    """Why, by file name."""
-
-
-async def nights_of(settings: Settings, night: dict[str, Any], shard: dict[str, Any], retention: dict[str, Any]) -> Nights:
+async def nights_of(settings: Settings, night: dict[str, Any], shard: dict[str, Any], retention: dict[str, Any]) -> FromFiles:
     """Read every policy, and fill in what prefect.yaml has for them. One that is wrong keeps no other from being deployed."""
-    found, names = Nights(), dict[str, str]()
+    found, names = FromFiles(), dict[str, str]()
     folder = settings.directory("policies")
     for path in files_in(folder) if folder else ():
         try:
@@ -84,13 +74,6 @@ def once_for_each_block(fixed: Iterable[dict[str, Any]], policies: Iterable[dict
     ]
 
 
-def block_of(policy: Policy) -> str:
-    """The credentials block for the policy's cloud; Prefect takes small letters, digits and dashes."""
-    if policy.cloud is None:
-        return DEFAULT_BLOCK
-    return "".join(char if char.isalnum() and char.isascii() else "-" for char in policy.cloud.lower())
-
-
 async def start_mistake(policy: Policy, *, now: datetime) -> str:
     """What speaks against the policy's schedule; empty if nothing does.
 
@@ -120,6 +103,6 @@ def _declared(path: Path, policy: Policy, template: dict[str, Any]) -> dict[str,
         "name": policy.name,
         "description": template["description"].replace("{policy}", policy.name).replace("{file}", path.name),
         "parameters": {"policy": path.name},
-        "block": block_of(policy),
+        "block": block_of(policy.cloud),
         "cloud": policy.cloud,
     }

@@ -4,9 +4,9 @@
     python -m deployments.setup --check     only say; exit 3 if something differs
 
 Each policy in the directory that b2i.yaml names (`directories.policies`) gets deployments of its own: its nights and its
-retention. Each other project that a policy names with `cloud` gets its own reconciler and sweep. It talks to PREFECT_API_URL and
-takes credentials from OS_CLOUD, clouds.yaml or OS_*. It switches nothing on or off: schedules and automations
-keep the switch that a person gave them.
+retention. Each other project that a policy names with `cloud` gets its own reconciler and sweep. Each runbook
+(`directories.runbooks`) gets a look every morning whether it could be run. It talks to PREFECT_API_URL and takes credentials from
+OS_CLOUD, clouds.yaml or OS_*. It switches nothing on or off: schedules and automations keep the switch that a person gave them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from uuid import UUID
 import click
 import yaml
 from prefect import Flow
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
@@ -32,7 +33,6 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
-from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
 from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
@@ -42,12 +42,16 @@ from backup_to_image.otc.cloud_files import find_clouds
 from backup_to_image.settings import read_settings
 from deployments.automations import (
     NOTIFICATION_BLOCK,
+    WEBHOOK_VARIABLE,
     notice_automations,
     notifies,
     recovery_automations,
     same_automation,
+    webhook,
 )
+from deployments.form_of import form_of
 from deployments.nights import BLOCK_TAG, NIGHT_SLUG, nights_of, once_for_each_block
+from deployments.runbooks import RUNBOOK_TAGS, runbooks_of
 
 __all__ = ["Item", "main", "set_up"]
 
@@ -57,6 +61,8 @@ POOL = "b2i"
 _SHARD_TAG = "b2i-shard"
 _OF_POLICIES = ("b2i-retention", _SHARD_TAG, BLOCK_TAG)
 """Tags of what a policy has besides its nights."""
+_ASK = ("runbook-drill/", "runbook-failover/")
+"""Flows that are suspended while people are asked."""
 
 Change = Literal["created", "updated", "unchanged", "missing", "refused", "gone"]
 
@@ -183,31 +189,59 @@ class _Setup:
         return items
 
     async def deployed(self, tag: str) -> list[DeploymentResponse]:
-        """The deployments of policies that are there, whether their files still are or not."""
+        """The deployments of policies and runbooks that are there, whether their files still are or not."""
         ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i", tag]))
         return await self.client.read_deployments(deployment_filter=ours, limit=200)
 
     def left_over(self, there: DeploymentResponse) -> Item:
-        """The deployment of a policy that is gone: told, and left to people, since its runs and reports hang on it."""
+        """The deployment of a policy or runbook that is gone: told, and left to people, since its runs and reports hang on it."""
         name = _name_of(there)
         on = [f"`prefect deployment schedule pause {name} {schedule.id}`" for schedule in there.schedules if schedule.active]
         off = f"its schedule is on, off: {on[0]}; " if on else ""
         gone = "no policy names its project any more" if BLOCK_TAG in there.tags else "its policy is gone"
+        gone = "its runbook is gone, or is not run so any more" if set(RUNBOOK_TAGS) & set(there.tags) else gone
         gone += " or shares its nights no more" if _SHARD_TAG in there.tags else ""
         note = f"{gone}; {off}delete it: `prefect deployment delete {name}`"
         return Item("deployment", name, "gone", note, f"deployments/deployment/{there.id}")
 
-    async def notification(self, nights: list[str]) -> list[Item]:
-        """Who is told when a night or a deletion failed, or was not begun: the notification block of that name, of any kind."""
+    async def notification(self, nights: list[str], recoveries: list[str]) -> list[Item]:
+        """Who is told of what failed or waits: the notification block of any kind, made here if an address is given."""
+        made = await self._webhook()
         found = await self.client.read_block_documents(limit=200)
         block = next((one for one in found if one.name == NOTIFICATION_BLOCK and notifies(one)), None)
         if block is None:
+            if made is not None:  # --check: it would be made, and the automations with it
+                return [made]
             note = (
-                "nobody is told of a failed night: make a block of that name, such as Slack Webhook, Custom Webhook or "
-                "Sendgrid Email, and run setup again"
+                f"nobody is told of a failed night: set {WEBHOOK_VARIABLE}, or make a block of that name, such as Slack Webhook, "
+                "Microsoft Teams Webhook or Sendgrid Email, and run setup again"
             )
             return [Item("notice", NOTIFICATION_BLOCK, "unchanged", note, "blocks/catalog")]
-        return [await self.automation(one) for one in notice_automations(block, nights)]
+        return [*([made] if made else []), *[await self.automation(one) for one in notice_automations(block, nights, recoveries)]]
+
+    async def _webhook(self) -> Item | None:
+        """The block of the address in the environment, if there is one; a block that somebody made stays."""
+        address = os.environ.get(WEBHOOK_VARIABLE)
+        if not address:
+            return None
+        there: CustomWebhookNotificationBlock | None = None
+        for one in await self.client.read_block_documents(limit=200):
+            if one.name == NOTIFICATION_BLOCK and notifies(one):
+                if one.block_type_id != await self._webhook_type() or one.data.get("name") != webhook(address).name:
+                    note = f"made by somebody; {WEBHOOK_VARIABLE} is left alone"
+                    return Item("block", NOTIFICATION_BLOCK, "unchanged", note, f"blocks/block/{one.id}")
+                there = CustomWebhookNotificationBlock.model_validate(one.data)
+        wanted = webhook(address)
+        change: Change = "created" if there is None else "unchanged" if _same_webhook(there, wanted) else "updated"
+        if change != "unchanged" and not self.check:
+            await wanted.asave(NOTIFICATION_BLOCK, overwrite=True, client=self.client)
+        return Item("block", NOTIFICATION_BLOCK, change, f"a webhook, its address from {WEBHOOK_VARIABLE}", "blocks/catalog")
+
+    async def _webhook_type(self) -> UUID | None:
+        try:
+            return (await self.client.read_block_type_by_slug(CustomWebhookNotificationBlock.get_block_type_slug())).id
+        except ObjectNotFound:
+            return None
 
     async def automation(self, wanted: AutomationCore) -> Item:
         """One automation, by name; its switch stays as it is."""
@@ -239,26 +273,35 @@ async def set_up(*, check: bool = False, directory: Path = ROOT) -> list[Item]:
         found = await nights_of(settings, templates["nightly"], templates["nightly-shard"], templates["retention"])
         policies = _declared(file, found.declared, directory)
         elsewhere = once_for_each_block(fixed, policies)
-        blocks = {DEFAULT_BLOCK: None} | {one["block"]: one["cloud"] for one in policies}
+        books = runbooks_of(settings, templates)
+        runbooks = _declared(file, books.declared, directory)
+        blocks = {DEFAULT_BLOCK: None} | {one["block"]: one["cloud"] for one in (*policies, *runbooks)}
         idents: dict[str, str | None] = {}
         for name, cloud in blocks.items():
             item, idents[name] = await work.block(name, cloud)
             items.append(item)
         deployments: list[str] = []
-        for declared in [*fixed, *elsewhere, *policies]:
+        for declared in [*fixed, *elsewhere, *policies, *runbooks]:
             item, ident = await work.deployment(declared, idents[declared.get("block", DEFAULT_BLOCK)])
             items += [item, *await work.schedules(declared, item.name, ident)]
             deployments += [ident] if ident else []
         items += [Item("policy", name, "refused", why) for name, why in found.refused.items()]
+        items += [Item("runbook", name, "refused", why) for name, why in books.refused.items()]
         nights = await work.deployed("b2i-night")
         of_policies = [*nights, *[one for tag in _OF_POLICIES for one in await work.deployed(tag)]]
+        of_runbooks = [one for tag in RUNBOOK_TAGS for one in await work.deployed(tag)]
+        names = {item.name for item in items if item.kind == "deployment"}
         if settings.directories.policies:  # elsewhere nobody can tell which policies there are
-            names = {item.name for item in items if item.kind == "deployment"}
             items += [work.left_over(one) for one in of_policies if _name_of(one) not in names]
+        if settings.directories.runbooks:
+            items += [work.left_over(one) for one in of_runbooks if _name_of(one) not in names]
         # Runs of policies that are gone are brought back and told of as well, as long as they are deployed.
-        ours = sorted({*deployments, *(str(one.id) for one in of_policies)})
+        ours = sorted({*deployments, *(str(one.id) for one in (*of_policies, *of_runbooks))})
         items += [await work.automation(one) for one in recovery_automations(ours)]
-        items += await work.notification([str(one.id) for one in nights]) if nights else []
+        of_people = [one for one in (*await work.deployed("b2i-runbook"), *of_runbooks) if _name_of(one).startswith(_ASK)]
+        recoveries = [str(one.id) for one in of_people]
+        if nights or of_runbooks or policies or runbooks:  # the last two: with `check` they may not be there yet
+            items += await work.notification([str(one.id) for one in nights], recoveries)
         return items
 
 
@@ -276,6 +319,12 @@ def _credentials(cloud: str | None = None) -> tuple[OtcProject | None, str]:
         return None, f"left alone: {error.problems[0]}"
     who = block.username or f"access key {block.access_key}"
     return block, "; ".join([f"{who} in {block.project_name or block.project_id}", *warnings])
+
+
+def _same_webhook(there: CustomWebhookNotificationBlock, wanted: CustomWebhookNotificationBlock) -> bool:
+    shown = {"url", "json_data", "method"}
+    secrets = [one.secrets.get_secret_value() for one in (there, wanted)]
+    return there.model_dump(include=shown) == wanted.model_dump(include=shown) and secrets[0] == secrets[1]
 
 
 def _name_of(there: DeploymentResponse) -> str:
@@ -314,7 +363,7 @@ def _deployment(declared: dict[str, Any], flow: Flow[..., Any], block_id: str | 
         "tags": declared["tags"],
         "entrypoint": declared["entrypoint"],
         "parameters": parameters,
-        "parameter_openapi_schema": parameter_schema(flow).model_dump(mode="json", exclude_unset=True),
+        "parameter_openapi_schema": form_of(flow, parameters),
         "enforce_parameter_schema": declared["enforce_parameter_schema"],
         "work_pool_name": declared["work_pool"]["name"],
         "job_variables": declared["work_pool"]["job_variables"],
@@ -351,7 +400,7 @@ def _has(there: DeploymentResponse, field: str) -> Any:
 def main(*, check: bool, directory: Path) -> None:
     """Make the Prefect server at PREFECT_API_URL ready for our flows. A second time changes nothing.
 
-    Exit codes: 0 done; 2 wrong settings, a policy that cannot be deployed, or no server; 3 --check found differences.
+    Exit codes: 0 done; 2 wrong settings, a policy or runbook that cannot be deployed, or no server; 3 --check found differences.
     """
     try:
         items = asyncio.run(set_up(check=check, directory=directory))

@@ -34,7 +34,7 @@ async def nightly(policy: str, project: OtcProject, dry_run: bool = False, night
     it at any time: what the cloud was asked for is found by the next run.
 
     Args:
-        policy: File name of a policy in the worker's directory (`directories.policies` of b2i.yaml), such as nightly-shop.yaml.
+        policy: File name of a policy in the worker's directory (directories.policies of b2i.yaml), such as nightly-shop.yaml.
         project: The project whose servers, backups and images these are; a saved block with its credentials.
         dry_run: Only say what would happen, server by server, and what it needs; nothing is made.
         night: The night's date, such as 2026-11-25. Empty: the local date on which the run was to start, so that a night which

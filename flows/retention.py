@@ -35,7 +35,7 @@ async def retention(policy: str, project: OtcProject, apply: bool = False) -> St
     no more than that, however often it is started.
 
     Args:
-        policy: File name of a policy in the worker's directory (`directories.policies` of b2i.yaml), such as nightly-shop.yaml.
+        policy: File name of a policy in the worker's directory (directories.policies of b2i.yaml), such as nightly-shop.yaml.
         project: The project whose images these are; a saved block with its credentials.
         apply: Delete what the plan says. Off: every decision is told with its rule, and nothing is deleted.
     """

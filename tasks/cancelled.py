@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
 from backup_to_image.blocks import OtcProject
+from backup_to_image.console import Console
 from backup_to_image.errors import B2iError
 from backup_to_image.forms import ActionForm, ImageForm, OrderForm, ServerForm, length, policy_named
 from backup_to_image.run_results import NightResult, RetentionResult, RunResult, SweepResult
@@ -58,7 +59,7 @@ async def report_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State
     logger = flow_run_logger(flow_run, flow)
     for line in pages.leftover_lines(result, left):
         logger.warning(line)
-    await publish(result, flow_run.id, flow_run.tags)
+    await publish(result, flow_run.id, flow_run.tags, _console_of(given))
 
 
 async def look_behind(form: ImageForm, project: OtcProject, *, run_id: str) -> Leftovers:
@@ -96,7 +97,7 @@ async def report_cancelled_order(flow: Flow[..., Any], flow_run: FlowRun, state:
     logger = flow_run_logger(flow_run, flow)
     for line in told_pages.lines(told, on):
         logger.warning(line)
-    await leave_told(told, form, on, flow_run.id, flow_run.tags)
+    await leave_told(told, form, on, flow_run.id, flow_run.tags, _console_of(given))
 
 
 async def look_behind_order(form: ActionForm, project: OtcProject, *, run_id: str) -> Leftovers:
@@ -167,6 +168,13 @@ async def report_cancelled_retention(flow: Flow[..., Any], flow_run: FlowRun, st
     page = deletion_pages.cancelled_retention_page(plan, gone, words)
     await leave_retention(flow_run.id, policy, RetentionResult.of_cancelled(plan, gone, words), words, page)
     flow_run_logger(flow_run, flow).warning(words)
+
+
+def _console_of(given: dict[str, Any]) -> Console:
+    try:
+        return cast("OtcProject", given["project"]).console()
+    except B2iError:  # as the report itself tells
+        return Console()
 
 
 def _why_not(error: B2iError | TimeoutError) -> str:

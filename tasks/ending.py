@@ -11,12 +11,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed
 
+from backup_to_image.console import Console
 from backup_to_image.errors import B2iError, Refused, UsageError
 from backup_to_image.forms import ActionForm
 from backup_to_image.run_results import ORDER_RESULT_KEY
 from backup_to_image.told.told import Fields, Told
-from tasks import pages, told_pages
-from tasks.artifacts import leave, left_by, this_run
+from tasks import history, pages, told_pages
+from tasks.artifacts import Left, console_of_this_run, leave, left_by, this_run
 from tasks.events import order_refused
 from tasks.policy import NO_RETRY, check_starts
 
@@ -74,16 +75,17 @@ async def publish_told(told: Told, order: ActionForm, on: str) -> None:
     """The run's page, the same as a JSON object, and the outcome as the run's tag."""
     run_id, tags = cast("str | None", flow_run.id), cast("list[str]", flow_run.tags or [])
     if run_id is not None:
-        await leave_told(told, order, on, UUID(run_id), tags, task_run_id=UUID(str(task_run.id)))
+        console = console_of_this_run()
+        await leave_told(told, order, on, UUID(run_id), tags, console, task_run_id=UUID(str(task_run.id)))
 
 
 async def leave_told(
-    told: Told, order: ActionForm, on: str, run_id: UUID, tags: list[str], *, task_run_id: UUID | None = None
+    told: Told, order: ActionForm, on: str, run_id: UUID, tags: list[str], console: Console, *, task_run_id: UUID | None = None
 ) -> None:
     """The same from outside of the run, such as from a hook. The page's key is the command's name, so that it has a history."""
-    page = ("markdown", order.verb, told.title, told_pages.page(told, on))
-    result = ("json", ORDER_RESULT_KEY, "The same for programs", told.model_dump_json())
-    await leave(run_id, page, result, task_run_id=task_run_id)
+    page: Left = ("markdown", order.verb, told.title, told_pages.page(told, on, console))
+    result: Left = ("json", ORDER_RESULT_KEY, "The same for programs", told.model_dump_json())
+    await leave(run_id, page, result, *history.of_order(told, console), task_run_id=task_run_id)
     cancelled = told.error is not None and told.error.code == "b2i.cancelled"
     outcome = "cancelled" if cancelled else (told.outcome or "checked").replace("_", "-")
     async with get_client() as client:

@@ -13,6 +13,7 @@ from backup_to_image.forms import (
     HandOverForm,
     LaunchingForm,
     RejectForm,
+    RunbookForm,
     ShareForm,
     TeardownForm,
     UnshareForm,
@@ -22,6 +23,7 @@ from backup_to_image.steps.changing.plan import find_server
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.launching.teardown import find_launch
 from backup_to_image.steps.leftovers import Leftover, Leftovers, look_for_servers
+from backup_to_image.steps.runbook.left import look_for_run
 from backup_to_image.steps.sharing.accept_offers import look_for_offers
 from backup_to_image.steps.sharing.offers import find_offer, look_for_answer
 from backup_to_image.steps.sharing.owner import find_image, look_for_shares
@@ -49,6 +51,8 @@ async def left_of_order(form: ActionForm, ctx: Context) -> Leftovers:
                 found = await find_launch(form.launch_id.strip(), ctx)
                 there = tuple(Leftover(kind="server", id=one.id, name=one.name, status=one.status) for one in found.servers)
                 left = left.model_copy(update={"things": there})
+            case RunbookForm():
+                left = await look_for_run(form.file(ctx.settings), form.mode, ctx)
             case ChangeForm():
                 server = await find_server(form.server.strip(), ctx)
                 left = await look_at_server(server, ctx) if server else left

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any, Literal, cast
+from typing import Any, cast
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run, task_run
 from prefect.states import Cancelled, Completed, Failed
 
+from backup_to_image.console import Console
 from backup_to_image.errors import B2iError
 from backup_to_image.forms import policies_of
 from backup_to_image.model.night import NightPlan, NightReport
 from backup_to_image.night_pages import keep_night, night_markdown, plan_markdown, plan_sentence, summary
 from backup_to_image.run_results import NIGHT_RESULT_KEY, NightResult
-from backup_to_image.steps.board import board_rows, read_board
+from backup_to_image.steps.board import allowed_age, board_rows, past_their_rpo, read_board
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.policy_file import PolicyFile
-from tasks import pages
-from tasks.artifacts import artifact_key
-from tasks.events import night_finished
+from tasks import history, pages
+from tasks.artifacts import Left, artifact_key, console_of_this_run, leave, this_run
+from tasks.events import night_finished, rpo_breached
 from tasks.policy import NO_RETRY
 
 __all__ = [
@@ -43,12 +45,14 @@ _STATES = {"partly": "PartlyDone", "still_running": "StillRunning", "failed": "F
 async def night_ended(report: NightReport, policy: PolicyFile, ctx: Context) -> State[NightReport]:
     """The run's end when the night was worked through: what the policy calls a failure, and what is not finished, is no green."""
     words, zone = summary(report), policy.policy.zone
-    page = night_markdown(report, zone)
+    console = console_of_this_run()
+    page = night_markdown(report, zone, console)
     file = keep_night(report, ctx, zone)
     await publish_night(
         _named(), NightResult.of(report), words, f"{page}\n\nThe whole night: `{file}` on the worker." if file else page
     )
-    await show_board(_named(), policy, ctx)
+    await show_servers(report, console)
+    await show_board(_named(), policy, ctx, outcome=report.outcome)
     night_finished(_named(), report, words)
     name = _STATES.get(report.outcome)
     return Failed(name=name, message=words, data=report) if name else Completed(message=words, data=report)
@@ -113,22 +117,28 @@ async def _publish(
     task_run_id: UUID | None = None,
     outcome: str = "",
 ) -> None:
-    left: list[tuple[Literal["markdown", "json"], str, str, str]] = [
+    left: list[Left] = [
         ("markdown", f"night-{artifact_key(policy)}", words, page),
         ("json", NIGHT_RESULT_KEY, "The same for programs", result.model_dump_json(exclude_none=True)),
     ]
     outcome = outcome or (result.outcome or "checked").replace("_", "-")
+    await leave(run_id, *left, task_run_id=task_run_id)
     async with get_client() as client:
-        for kind, key, description, data in left:
-            artifact = ArtifactCreate(
-                type=kind, key=key, description=description, data=data, flow_run_id=run_id, task_run_id=task_run_id
-            )
-            await client.create_artifact(artifact)
         await client.update_flow_run(run_id, tags=[*(tag for tag in tags if tag not in _OUTCOMES), outcome])
 
 
+@task(name="show servers", task_run_name="show servers of {report.policy}", **NO_RETRY)
+async def show_servers(report: NightReport, console: Console) -> None:
+    """An entry in each server's history; that some cannot be written makes no night a bad one."""
+    if run := this_run():
+        try:
+            await leave(run, *history.of_night(report, console))
+        except (PrefectException, httpx.HTTPError) as error:
+            get_run_logger().warning("warning: not every server has an entry of this night in its history: %s", error)
+
+
 @task(name="show board", task_run_name="show board of {named}", **NO_RETRY)
-async def show_board(named: str, policy: PolicyFile, ctx: Context) -> None:
+async def show_board(named: str, policy: PolicyFile, ctx: Context, *, outcome: str) -> None:
     """The morning's board of the project as a table; that it cannot be read makes no night a bad one."""
     try:
         beside = [one for one in policies_of(ctx.settings, tell=ctx.tell) if one.policy.cloud == policy.policy.cloud]
@@ -137,6 +147,8 @@ async def show_board(named: str, policy: PolicyFile, ctx: Context) -> None:
         ctx.tell(f"warning: there is no board this time: {error.message}")
         return
     await acreate_table_artifact(board_rows(board), key=f"board-{artifact_key(named)}", description=board.summary)
+    old = past_their_rpo(board, policy.policy)
+    rpo_breached("policy", policy.policy.name, allowed_age(policy.policy), old, outcome=outcome)
 
 
 def _named() -> str:

@@ -15,6 +15,7 @@ from backup_to_image.steps.context import Context
 from backup_to_image.steps.reconcile import Reconciled
 from backup_to_image.steps.reconcile import reconcile as finish_what_was_begun
 from tasks import pages
+from tasks.artifacts import console_of_this_run
 from tasks.events import order_told
 from tasks.policy import RETRY
 
@@ -36,7 +37,8 @@ async def look_after_orders(ctx: Context, busy: Collection[str]) -> tuple[Reconc
 async def reconciled(orders: tuple[Reconciled, ...], started: tuple[str, ...]) -> State[tuple[Reconciled, ...]]:
     """The run's end: one page of open orders, which has a history, and the sum of it as the state's words."""
     words = pages.orders_sentence(orders, started)
-    await acreate_markdown_artifact(pages.orders_page(orders, started), key=OPEN_ORDERS_KEY, description=words)
+    page = pages.with_lists(pages.orders_page(orders, started), console_of_this_run())
+    await acreate_markdown_artifact(page, key=OPEN_ORDERS_KEY, description=words)
     return Completed(message=words, data=orders)
 
 

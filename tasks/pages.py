@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC
 
+from backup_to_image.console import Console, Kind
 from backup_to_image.errors import B2iError, PartlyDone, Refused, StillRunning, UsageError
 from backup_to_image.model import Delivery, Report
 from backup_to_image.run_results import RunError, RunResult
@@ -13,8 +14,10 @@ from backup_to_image.steps.leftovers import Leftovers
 from backup_to_image.steps.reconcile import Reconciled
 
 __all__ = [
+    "NO_CONSOLE",
     "cell",
     "checks_page",
+    "console_lines",
     "go_on",
     "heading",
     "leftover_lines",
@@ -26,8 +29,10 @@ __all__ = [
     "paragraph",
     "result_page",
     "sentence",
+    "thing",
     "title",
     "verdict",
+    "with_lists",
 ]
 
 _TITLES = {
@@ -38,8 +43,10 @@ _TITLES = {
     "failed": "Failed",
     "partly": "Partly done",
 }
+NO_CONSOLE = Console()
 _MOST_ROWS = 200
 _KINDS = {"job": "image job", "member": "shared with"}
+_LINKED: dict[str, Kind] = {"backup": "backup", "image": "image", "server": "server", "vault": "vault"}
 _ORDER = {"refused": 0, "warned": 1, "passed": 2, "unknowable": 2}
 
 
@@ -71,6 +78,14 @@ def sentence(delivery: Delivery) -> str:
         probes = f"no answer to {', '.join(silent)}" if silent else "probes answered" if launch.probed else "not probed"
         words.append(f"server {', '.join(launch.server_names)} {'adopted' if launch.adopted else 'launched'}, {probes}")
     return "; ".join(words) + "."
+
+
+def console_lines(delivery: Delivery, console: Console) -> list[str]:
+    """Where the console shows what there is now, for the log, in which addresses become links."""
+    image, launch = delivery.image_id, delivery.launch
+    things: list[tuple[Kind, str]] = [("image", image)] if image else []
+    things.extend(("server", ident) for ident in (launch.server_ids if launch else ()))
+    return [f"{kind} {ident} in the console: {page}" for kind, ident in things if (page := console.page(kind, ident))]
 
 
 def go_on(error: B2iError, backup: str) -> str:
@@ -150,19 +165,32 @@ def heading(title: str, error: RunError | None, on: str) -> list[str]:
     return [*parts, f"**{on}**"] if on else parts
 
 
-def result_page(result: RunResult, on: str = "") -> str:
-    """What came of the run, on a page. `on`: how to go on."""
+def thing(kind: str, ident: str, console: Console, name: str = "") -> str:
+    """One thing of the cloud in Markdown, with a link to where the console shows it."""
+    if kind in _LINKED:
+        return console.link(_LINKED[kind], ident, name)
+    return " ".join(filter(None, (cell(name), f"`{ident}`" if ident else "")))
+
+
+def result_page(result: RunResult, on: str = "", console: Console = NO_CONSOLE) -> str:
+    """What came of the run, on a page. `on`: how to go on; `console`: where links to the things in the cloud lead."""
     parts = heading(title(result), result.error, on)
     if result.leftovers:
-        parts += _leftover_parts(result.leftovers)
+        parts += _leftover_parts(result.leftovers, console)
     elif result.handle:
-        parts.append("Still at work:\n\n" + "\n".join(f"* {kind} `{ident}`" for kind, ident in result.handle.items()))
+        at_work = (f"* {kind} {thing(kind, ident, console)}" for kind, ident in result.handle.items())
+        parts.append("Still at work:\n\n" + "\n".join(at_work))
     if result.delivery:
-        parts += _delivery_parts(result.delivery)
+        parts += _delivery_parts(result.delivery, console)
     if result.report:
         parts.append(f"Checks: {verdict(result.report)}; each is on the page of checks beside this one.")
     parts.append("Running the same order again is harmless: each step adopts what is there.")
     return "\n\n".join(parts)
+
+
+def with_lists(page: str, console: Console) -> str:
+    """A page with links to the console's lists of what it tells of."""
+    return f"{page}\n\n{console.lists}" if console.lists else page
 
 
 def checks_page(report: Report) -> str:
@@ -208,10 +236,10 @@ def _yes(helps: bool) -> str:
     return "yes" if helps else "no"
 
 
-def _leftover_parts(left: Leftovers) -> list[str]:
+def _leftover_parts(left: Leftovers, console: Console) -> list[str]:
     rows = ["| | | The cloud says | Made at (UTC) |", "|---|---|---|---|"]
     for one in left.things:
-        what = " ".join(filter(None, (cell(one.name), f"`{one.id}`" if one.id else "")))
+        what = thing(one.kind, one.id, console, one.name)
         status = _normal(one.status) if one.kind == "image" else one.status
         made = f"{one.made_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if one.made_at else ""
         rows.append(f"| {_KINDS.get(one.kind, one.kind)} | {what} | {cell(status)} | {made} |")
@@ -236,13 +264,13 @@ def _rid_of(left: Leftovers) -> str:
     return f"**If it is not wanted:** {'; then '.join(ways)}. What is older than this run was there before."
 
 
-def _delivery_parts(delivery: Delivery) -> list[str]:
+def _delivery_parts(delivery: Delivery, console: Console) -> list[str]:
     rows = [
-        ("image", f"{delivery.image_name} `{delivery.image_id}`"),
+        ("image", console.link("image", delivery.image_id or "", delivery.image_name or "")),
         ("status", _normal(delivery.status)),
         ("made by", {False: "this order", True: "an earlier run", "foreign": "somebody else"}[delivery.adopted]),
         ("doubtful", delivery.doubtful),
-        ("backup", f"`{delivery.backup_id}`" + (f" of {delivery.server_name}" if delivery.server_name else "")),
+        ("backup", console.link("backup", delivery.backup_id) + (f" of {delivery.server_name}" if delivery.server_name else "")),
         ("image job", f"`{delivery.job_id}`" if delivery.job_id else None),
         ("shared with", ", ".join(f"`{project}`" for project in delivery.shared_with)),
     ]
@@ -251,7 +279,10 @@ def _delivery_parts(delivery: Delivery) -> list[str]:
         rows += [
             (
                 "server",
-                ", ".join(f"{name} `{ident}`" for name, ident in zip(launch.server_names, launch.server_ids, strict=False)),
+                ", ".join(
+                    console.link("server", ident, name)
+                    for name, ident in zip(launch.server_names, launch.server_ids, strict=False)
+                ),
             ),
             ("addresses", ", ".join(launch.addresses)),
             ("launch", f"`{launch.launch_id}`, removed with `b2i teardown {launch.launch_id}`"),

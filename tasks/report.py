@@ -10,15 +10,16 @@ from uuid import UUID
 
 from prefect import get_run_logger, task
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed
 
+from backup_to_image.console import Console
 from backup_to_image.errors import B2iError, Refused, StillRunning
 from backup_to_image.model import Delivery, Report
 from backup_to_image.run_results import RESULT_KEY, RunResult
-from tasks import pages
+from tasks import history, pages
+from tasks.artifacts import Left, console_of_this_run, leave
 from tasks.events import image_refused
 from tasks.policy import NO_RETRY
 
@@ -37,28 +38,30 @@ async def publish_report(result: RunResult, on: str = "") -> None:
     """
     run_id, tags = cast("str | None", flow_run.id), cast("list[str]", flow_run.tags or [])
     if run_id is not None:
-        await publish(result, UUID(run_id), tags, on=on, task_run_id=UUID(str(task_run.id)))
+        console = console_of_this_run()
+        await publish(result, UUID(run_id), tags, console, on=on, task_run_id=UUID(str(task_run.id)))
 
 
-async def publish(result: RunResult, run_id: UUID, tags: list[str], *, on: str = "", task_run_id: UUID | None = None) -> None:
+async def publish(
+    result: RunResult, run_id: UUID, tags: list[str], console: Console, *, on: str = "", task_run_id: UUID | None = None
+) -> None:
     """The same from outside of the run, such as from a hook."""
-    left = [("markdown", REPORT_KEY, pages.title(result), pages.result_page(result, on))]
+    left: list[Left] = [("markdown", REPORT_KEY, pages.title(result), pages.result_page(result, on, console))]
     if result.report:
         left.append(("markdown", CHECKS_KEY, pages.verdict(result.report), pages.checks_page(result.report)))
     left.append(("json", RESULT_KEY, "The same for programs", result.model_dump_json(exclude_none=True)))
+    left += history.of_delivery(result, console)
     outcome = "cancelled" if result.leftovers else (result.outcome or "checked").replace("_", "-")
+    await leave(run_id, *left, task_run_id=task_run_id)
     async with get_client() as client:
-        for kind, key, description, data in left:
-            artifact = ArtifactCreate(
-                type=kind, key=key, description=description, data=data, flow_run_id=run_id, task_run_id=task_run_id
-            )
-            await client.create_artifact(artifact)
         await client.update_flow_run(run_id, tags=[*(tag for tag in tags if tag not in _OUTCOMES), outcome])
 
 
 async def delivered(delivery: Delivery) -> State[Delivery]:
     """The run's end when the image is there; what was ordered and did not answer makes it partly done, which is no green."""
     result = RunResult.of(delivery)
+    for line in pages.console_lines(delivery, console_of_this_run()):
+        get_run_logger().info(line)
     await publish_report(result)
     if result.exit_code:
         return Failed(name="PartlyDone", message=pages.sentence(delivery), data=delivery)

@@ -16,7 +16,7 @@ from backup_to_image.run_results import RETENTION_RESULT_KEY, RetentionResult
 from backup_to_image.steps.retention.retire import Retired, Retirement, RetirementPlan
 from tasks import deletion_pages as words_of
 from tasks import pages
-from tasks.artifacts import artifact_key, leave, left_by, this_run
+from tasks.artifacts import artifact_key, console_of_this_run, leave, left_by, this_run
 from tasks.events import deletion_finished
 from tasks.policy import NO_RETRY, RETRY
 
@@ -103,7 +103,7 @@ async def publish_retention(policy: str, result: RetentionResult, words: str, pa
     """The run's page, whose key has a history, and the same as a JSON object."""
     run = this_run()
     if run is not None:
-        await leave_retention(run, policy, result, words, page)
+        await leave_retention(run, policy, result, words, pages.with_lists(page, console_of_this_run()))
 
 
 async def leave_retention(run: UUID, policy: str, result: RetentionResult, words: str, page: str) -> None:

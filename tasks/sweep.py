@@ -18,7 +18,7 @@ from backup_to_image.steps.sweep import Swept
 from backup_to_image.steps.sweep import sweep as look_and_remove
 from tasks import deletion_pages as words_of
 from tasks import pages
-from tasks.artifacts import leave, left_by, this_run
+from tasks.artifacts import console_of_this_run, leave, left_by, this_run
 from tasks.events import deletion_finished
 from tasks.policy import NO_RETRY, RETRY
 
@@ -70,7 +70,7 @@ async def publish_sweep(result: SweepResult, words: str, page: str) -> None:
     """The run's page and the same as a JSON object."""
     run = this_run()
     if run is not None:
-        await leave_sweep(run, result, words, page)
+        await leave_sweep(run, result, words, pages.with_lists(page, console_of_this_run()))
 
 
 async def leave_sweep(run: UUID, result: SweepResult, words: str, page: str) -> None:

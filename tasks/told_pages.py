@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any, cast
 
+from backup_to_image.console import Console, Kind
 from backup_to_image.forms import ActionForm
 from backup_to_image.model import Report
 from backup_to_image.told.told import Grid, Told
 from tasks import pages
 
-__all__ = ["go_on", "lines", "page", "paragraph"]
+__all__ = ["go_on", "lines", "page", "paragraph", "things"]
 
 _MOST_ROWS = 200
+_MOST_LINKS = 40
+_SHOWN: tuple[Kind, ...] = ("image", "backup", "vault", "server")
 _USAGE = 2
 _COMMAND = re.compile(r"`b2i [^`]*`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
@@ -59,15 +64,17 @@ def lines(told: Told, on: str) -> list[str]:
     return [line for line in [*found, on] if line]
 
 
-def page(told: Told, on: str) -> str:
-    """What came of the order, on a page."""
+def page(told: Told, on: str, console: Console = pages.NO_CONSOLE) -> str:
+    """What came of the order, on a page. `console`: where links to the things in the cloud lead."""
     parts = pages.heading(told.title, told.error, on)
     if told.handle and told.exit_code != 0:
-        parts.append("In the cloud:\n\n" + "\n".join(f"* {kind} `{ident}`" for kind, ident in told.handle.items()))
+        at_work = (f"* {kind} {pages.thing(kind, ident, console)}" for kind, ident in told.handle.items())
+        parts.append("In the cloud:\n\n" + "\n".join(at_work))
     parts += [_grid(grid, under=told.title) for grid in told.grids if grid.rows]
     if told.code:
         parts.append(f"```\n{told.code}\n```")
     parts += told.notes
+    parts += _in_the_console(told, console)
     parts += [_checks(report) for report in (told.proof, told.report) if report]
     return "\n\n".join(parts)
 
@@ -81,6 +88,43 @@ def _grid(grid: Grid, *, under: str) -> str:
     title = f"## {pages.cell(grid.title)}\n\n" if grid.title and not said else ""
     more = f"\n\nAnd {len(grid.rows) - _MOST_ROWS} more." if len(grid.rows) > _MOST_ROWS else ""
     return f"{title}{table}{more}"
+
+
+def things(content: Any) -> dict[tuple[Kind, str], str]:
+    """Images, backups, vaults and servers that a command's JSON object names by id, with their names as far as it has them.
+
+    A drill's servers are gone by the time somebody reads of them.
+    """
+    found: dict[tuple[Kind, str], str] = {}
+    for kind, ident, name in _named(content, drill=False):
+        found[kind, ident] = found.get((kind, ident)) or name
+    return found
+
+
+def _named(content: Any, *, drill: bool) -> Iterator[tuple[Kind, str, str]]:
+    if isinstance(content, list):
+        for one in cast("list[Any]", content):
+            yield from _named(one, drill=drill)
+    if not isinstance(content, dict):
+        return
+    keys = cast("dict[str, Any]", content)
+    drill = drill or keys.get("mode") == "drill" or keys.get("drill") is True
+    for kind in _SHOWN:
+        idents = (keys.get(f"{kind}_id"), *(keys.get(f"{kind}_ids") or ()))
+        if not (drill and kind == "server"):
+            for ident in idents:
+                if isinstance(ident, str):
+                    yield kind, ident, str(keys.get(f"{kind}_name") or "")
+    for value in keys.values():
+        yield from _named(value, drill=drill)
+
+
+def _in_the_console(told: Told, console: Console) -> list[str]:
+    found = things(told.content) if console.lists else {}
+    if not found:
+        return []
+    rows = [f"| {kind} | {console.link(kind, ident, name)} |" for (kind, ident), name in found.items()][:_MOST_LINKS]
+    return ["## In the console", "\n".join(["| | |", "|---|---|", *rows])]
 
 
 def _checks(report: Report) -> str:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.support.laid import Laid
     from tests.support.valkey import Valkey
 
-_POINTING_OUTSIDE = ("OS_", "B2I_", "PREFECT_", "XDG_")
+_POINTING_OUTSIDE = ("AWS_", "OS_", "B2I_", "PREFECT_", "XDG_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 _home = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
@@ -36,6 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What is costly to make is made once, in one of the processes."""
+    from tests.support.together import Together
+
+    return Together(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from backup_to_image.clock import FakeClock
 from backup_to_image.journal import Journal, JournalError, Record
+from backup_to_image.journal.record import FORM
 from backup_to_image.model.shared_place import SharedPlace
 from tests.support.laid import Laid
 
@@ -83,6 +85,22 @@ async def test_a_record_of_a_newer_version_is_read_as_far_as_it_is_understood(jo
     found = await journal.read("image", "ab" * 16, "backup-1")
     assert found is not None
     assert found.state == "intent"
+
+
+@pytest.mark.parametrize("more", [{}, {"state": {"of": "another shape"}}], ids=["the-same-shape", "another-shape"])
+async def test_a_record_whose_form_is_newer_is_refused_in_words_and_left_as_it_is(
+    journal: Journal, laid: Laid, more: dict[str, object]
+) -> None:
+    """Who sets it aside, or acts on half of it, would ask for what the newer version has asked for already."""
+    await journal.write(record())
+    ((name, content),) = laid.records().items()
+    newer = json.dumps(json.loads(content) | {"form": FORM + 1} | more).encode()
+    laid.plant(name, newer)
+    for reading in (journal.read("image", "ab" * 16, "backup-1"), journal.records("image")):
+        with pytest.raises(JournalError, match=f"newer version.*form {FORM + 1}") as refused:
+            await reading
+        assert "Nothing was made" in str(refused.value)
+    assert laid.records() == {name: newer}
 
 
 async def test_nobody_else_reads_a_folder_and_nothing_unfinished_lies_about(tmp_path: Path) -> None:

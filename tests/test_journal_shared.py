@@ -195,6 +195,21 @@ async def test_what_was_written_outlasts_a_power_cut_of_the_server() -> None:
             assert await journal.read("image", PROJECT, "backup-1") == written
 
 
+async def test_a_server_that_is_restarted_is_waited_for_and_nothing_fails_that_asks_it_meanwhile() -> None:
+    with Valkey() as server:
+        async with Journal.at(place(server.address)) as journal:
+            await journal.write(RECORD)
+            server.stop()
+            many = [RECORD.model_copy(update={"name": f"backup-{number}"}) for number in range(40)]
+            asking = asyncio.gather(*[journal.write(one) for one in many], journal.read("image", PROJECT, RECORD.name))
+            done, _ = await asyncio.wait([asking], timeout=2)
+            assert not done, "nobody gives up at once"
+            server.start()
+            *written, read = await asking
+            assert [one.name for one in written if one] == [one.name for one in many]
+            assert read is not None
+
+
 @pytest.mark.slow
 async def test_a_server_that_is_silent_is_given_up_after_a_quarter_of_a_minute(server: Valkey) -> None:
     async with Journal.at(place(server.address)) as journal:

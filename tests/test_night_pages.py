@@ -3,7 +3,6 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
 from xml.etree import ElementTree as ET
@@ -16,35 +15,11 @@ from backup_to_image.model.night import FleetMember, NightPlan, NightReport, Pha
 from backup_to_image.night_pages import night_html, night_markdown, plan_markdown, quota_line, summary, timeline_svg
 from backup_to_image.night_pages.timeline import PHASES
 from docs.pictures.night_example import PICTURE, example
+from tests.support.browser import open_browser
 from tests.support.nights import BEGAN, invented_night
+from tests.support.pages import NASTY, Page
 
 BERLIN = ZoneInfo("Europe/Berlin")
-NASTY = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "[click](https://evil.example/)",
-    "![p](https://evil.example/p.png)",
-    "a | b `c` **d** <https://evil.example> </style></title></svg>",
-    "www.evil.example me@evil.example https://evil.example",
-]
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page: its elements, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def one(number: int, outcome: Any = "made", **given: Any) -> ServerNight:
@@ -498,18 +473,10 @@ def test_a_plan_for_a_large_fleet_is_bounded_in_markdown_and_counts_the_rest() -
 @pytest.mark.parametrize("servers", [0, 5, 1000])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_it_without_an_error_and_asks_nobody_for_anything(servers: int, scheme: Any, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     file = tmp_path / "night.html"
     file.write_text(night_html(invented_night(servers), BERLIN), encoding="utf-8")
-    asked: list[str] = []
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1240, "height": 900}, color_scheme=scheme)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("pageerror", lambda error: errors.append(str(error)))
+    with open_browser(file.as_uri(), width=1240, height=900, scheme=scheme) as browser:
+        page = browser.new_page()
         page.goto(file.as_uri())
         assert page.get_by_role("status").is_visible()
         if servers:
@@ -518,6 +485,4 @@ def test_a_browser_shows_it_without_an_error_and_asks_nobody_for_anything(server
             assert box["width"] > 1000
             assert page.locator("svg.night g g").count() >= servers * 0.9
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        browser.close()
-    assert errors == []
-    assert [url for url in asked if url not in {file.as_uri(), "data:,"}] == []
+    assert (browser.said, browser.elsewhere) == ([], [])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backup_to_image.errors import UsageError
 from backup_to_image.model import LaunchOrder, Value
-from backup_to_image.yamlfile import load_file, read_yaml
+from backup_to_image.yamlfile import load_file, read_value, read_yaml
 
 ORDER = """\
 name: shop-restored
@@ -140,3 +140,16 @@ def test_of_a_block_where_a_word_would_do_too_only_its_own_mistakes_are_told(tmp
     with pytest.raises(UsageError) as refused:
         load_file(path, Car, "car")
     assert [problem.split(": ", 1)[1] for problem in refused.value.problems] == told
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["name: " + "[" * 200_000, "name: " + "{a: " * 100_000 + "1" + "}" * 100_000, "- " * 200_000 + "x"],
+    ids=["lists", "blocks", "dashes"],
+)
+def test_what_is_nested_without_end_is_a_mistake_and_ends_no_process(tmp_path: Path, text: str) -> None:
+    """Whatever builds values calls itself for each level: in C that ends the process without a word."""
+    (told,) = problems(tmp_path / "order.yaml", text)
+    assert "order.yaml:1: this is no YAML: nested too deeply" in told
+    with pytest.raises(yaml.YAMLError):
+        read_value(text)

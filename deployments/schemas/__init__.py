@@ -20,6 +20,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from backup_to_image.model import Duration, LaunchOrder
 from backup_to_image.model.policy import Policy
+from backup_to_image.model.runbook import Runbook
 from backup_to_image.settings import Settings
 
 __all__ = ["FILES", "main", "schema_of"]
@@ -29,6 +30,7 @@ FILES: dict[str, tuple[type[BaseModel], str]] = {
     "b2i": (Settings, "Settings of backup-to-image: b2i.yaml"),
     "launch-order": (LaunchOrder, "A launch order: servers from a full-ECS image"),
     "policy": (Policy, "A policy: which servers become images every night, and what becomes of the images"),
+    "runbook": (Runbook, "A runbook: which servers come back in a disaster, in which order, and what people do in between"),
 }
 """Each kind of file: its model, and what editors call it."""
 

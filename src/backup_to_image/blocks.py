@@ -17,6 +17,7 @@ from prefect.blocks.core import Block
 from prefect.runtime import flow_run
 from pydantic import Field, SecretStr
 
+from backup_to_image.console import Console
 from backup_to_image.errors import UsageError
 from backup_to_image.journal import Journal
 from backup_to_image.otc import Cloud, Credentials, read_clouds
@@ -139,6 +140,10 @@ class OtcProject(Block):
     def settings(self) -> Settings:
         """What b2i.yaml on the worker says. Raises UsageError with every mistake of it."""
         return read_settings(self.settings_file or None)
+
+    def console(self) -> Console:
+        """Links into the cloud's console, in this project's region. Raises UsageError with every mistake of b2i.yaml."""
+        return Console(self.settings().console, self.credentials().project_region)
 
     @property
     def name(self) -> str:

@@ -14,13 +14,15 @@ from pydantic_core import PydanticCustomError
 
 from backup_to_image.errors import UsageError
 from backup_to_image.model.cloud import Value
-from backup_to_image.model.orders import Duration
+from backup_to_image.model.orders import HIDDEN, Duration
 from backup_to_image.model.shared_place import PASSWORD_VARIABLE, SharedPlace
-from backup_to_image.yamlfile import HIDDEN, load_file
+from backup_to_image.yamlfile import load_file
 
 __all__ = ["Directories", "Settings", "Settle", "is_project_id", "read_settings"]
 
 PROJECT_ID = r"^[0-9a-fA-F]{32}$"
+_CONSOLE = re.compile(r"https://[a-z0-9][a-z0-9.-]*(:\d+)?(/[\w.-]+)*/?", re.ASCII | re.IGNORECASE)
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.\.?(/|$))[\w.-]+)*/?", re.ASCII)
 
 
 def is_project_id(text: str) -> bool:
@@ -36,16 +38,22 @@ class Settle(_Part):
     """How long to look for the effect of a request whose answer was lost, before it may be sent again."""
 
     image: Duration = timedelta(minutes=2)
+    """Of a request for an image."""
     server: Duration = timedelta(minutes=10)
+    """Of a launch. Shorter is quicker and riskier: the cloud refuses no second server."""
 
 
 class Directories(_Part):
     """Where a worker finds the files that parameters name."""
 
     policies: Path | None = None
+    """Policies, each with deployments of its own."""
     launch: Path | None = None
+    """Launch orders."""
     runbooks: Path | None = None
+    """Runbooks, each with deployments of its own."""
     evidence: Path | None = None
+    """Where evidence of runbooks and reports of nights are kept; absent: runbooks' beside the usual journal, nights' nowhere."""
 
 
 class Settings(_Part):
@@ -61,7 +69,11 @@ class Settings(_Part):
     """Folder of the journal, or the address of a Valkey or Redis server; absent: `b2i` in the user's state directory."""
     settle: Settle = Settle()
     directories: Directories = Directories()
+    evidence_bucket: str | None = None
+    """Bucket on S3 or OBS that the evidence of runbooks is copied to: `s3://BUCKET/PREFIX`; its keys are in the environment."""
     allowed_commands: tuple[str, ...] = ()
+    console: str | None = "https://console.otc.t-systems.com"
+    """Where links into the cloud's console lead; null: there are none. Nothing is ever asked of it."""
     file: Path | None = Field(default=None, exclude=True)
     """Where these settings were read; None when there is no file."""
 
@@ -94,6 +106,21 @@ class Settings(_Part):
                 SharedPlace.parse(value)
             except ValueError as error:  # pydantic's words would repeat an address that may hold a password
                 raise PydanticCustomError(HIDDEN, "{why}", {"why": str(error)}) from None
+        return value
+
+    @field_validator("evidence_bucket")
+    @classmethod
+    def _bucket(cls, value: str | None) -> str | None:
+        if value is not None and not _BUCKET.fullmatch(value):  # which may hold a key, so nobody repeats it
+            why = "must be s3://BUCKET/PREFIX; the endpoint and the keys stand in the environment (AWS_ENDPOINT_URL and so on)"
+            raise PydanticCustomError(HIDDEN, "{why}", {"why": why})
+        return value
+
+    @field_validator("console")
+    @classmethod
+    def _links(cls, value: str | None) -> str | None:
+        if value is not None and not _CONSOLE.fullmatch(value):
+            raise ValueError("must be https://HOST, or null")
         return value
 
     @property
@@ -131,8 +158,16 @@ class Settings(_Part):
         if self.journal:
             folder = Path(self.journal).expanduser()
             return folder if folder.is_absolute() or self.file is None else self.file.parent / folder
-        state = environ.get("XDG_STATE_HOME")
-        return (Path(state) if state else Path("~/.local/state").expanduser()) / "b2i" / "journal"
+        return _state_folder(environ) / "journal"
+
+    def evidence_folder(self, environ: Mapping[str, str]) -> Path:
+        """Where the evidence of runbooks is kept; beside the journal's usual place where nothing is said."""
+        return self.directory("evidence") or _state_folder(environ) / "evidence"
+
+
+def _state_folder(environ: Mapping[str, str]) -> Path:
+    state = environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path("~/.local/state").expanduser()) / "b2i"
 
 
 def read_settings(given: str | None = None, *, environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Settings:

@@ -19,8 +19,6 @@ from backup_to_image.emulator.routing import PORT_ORDER, Router
 from backup_to_image.emulator.serve import serve
 from tests.support.valkey import Valkey
 
-pytestmark = pytest.mark.xdist_group("doctor")  # one region for all of it
-
 # How each service says that a right is missing (BEHAVIOUR.md 3 and 15).
 REFUSALS = {
     "ims": {"error": {"code": "IMG.0026", "message": "role not sufficient"}},

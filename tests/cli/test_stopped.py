@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.support.region import Region
+from tests.support.runbooks import APP, DRILL, FAILOVER, WEB
 
 
 @pytest.fixture
@@ -159,3 +160,49 @@ def test_a_stopped_accept_of_everything_names_each_offer_and_how_it_stands(regio
     again = region.b2i("accept", "--all", cloud="partner")
     assert (again.code, {one["state"] for one in again.told["offers"]}) == (0, {"accepted"})
     assert region.b2i("reconcile", cloud="partner").told["orders"] == []
+
+
+def _runbook(region: Region) -> str:
+    """Two servers, one after the other; images are made first."""
+    groups: list[dict[str, Any]] = [
+        {"name": "one", "servers": [{"source": APP, "probes": [{"console": "login:"}]}]},
+        {"name": "two", "needs": ["one"], "servers": [{"source": WEB, "probes": [{"console": "login:"}]}]},
+    ]
+    told = {"name": "shop", "drill": DRILL, "failover": FAILOVER, "groups": groups, "images": {"when_missing": "create"}}
+    told["defaults"] = {"flavor": region.account["flavor"]}
+    (region.folder / "shop.yaml").write_text(yaml.safe_dump(told))
+    return "shop.yaml"
+
+
+def _stop_at_the_second_launch(region: Region, number: signal.Signals) -> None:
+    def stop(asked: Any) -> None:
+        if asked.operation == "createServers" and asked.writes and len(region.launched()) == 1:
+            region.watchers.remove(stop)
+            os.kill(os.getpid(), number)
+
+    region.watchers.append(stop)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_drill_of_a_runbook_is_taken_down_and_its_evidence_says_so(
+    region: Region, number: signal.Signals, code: int
+) -> None:
+    book = _runbook(region)
+    _stop_at_the_second_launch(region, number)
+    ended = region.b2i("runbook", "drill", book)
+    assert (ended.code, ended.told["outcome"], region.launched()) == (code, "failed", [])
+    assert "its servers were taken down" in ended.error["message"]
+    assert "begins another" in ended.error["action"]
+    (run,) = region.b2i("runbook", "status").told["runs"]
+    assert (run["state"], run["outcome"]) == ("done", "partly")
+    assert region.b2i("runbook", "status", run["run"]).told["stopped"] == "stopped by a signal"
+
+
+def test_a_stopped_failover_stays_as_it_is_and_the_same_command_goes_on(region: Region) -> None:
+    book = _runbook(region)
+    _stop_at_the_second_launch(region, signal.SIGTERM)
+    ended = region.b2i("runbook", "failover", book, "--yes-i-mean", "shop")
+    assert (ended.code, ended.told["outcome"]) == (143, "still_running")
+    assert region.launched()
+    again = region.b2i("runbook", "failover", book, "--yes-i-mean", "shop")
+    assert (again.code, again.told["outcome"], len(region.launched())) == (0, "made", 2)

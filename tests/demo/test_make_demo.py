@@ -29,7 +29,6 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.xdist_group("prefect-server")
 def test_the_demo_makes_shares_and_launches_through_the_deployment_and_ends_with_0_without_a_terminal(checkout: Path) -> None:
     begun = time.monotonic()
     done = subprocess.run(

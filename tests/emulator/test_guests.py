@@ -36,6 +36,12 @@ async def is_open(address: str, port: int) -> bool:
     return True
 
 
+def _network_apart(second_octet: int) -> dict[str, Any]:
+    """A seed with a network that no other test uses: while its region is down, a neighbour could take the addresses."""
+    cidr, subnet = f"127.{second_octet}.0.0/16", f"127.{second_octet}.1.0/24"
+    return small_company(networks=[{"vpc": "net", "cidr": cidr, "subnets": {"subnet": subnet}}], servers=[])
+
+
 async def _address(cloud: Region, server: str) -> str:
     return cloud.private_address(await cloud.server(server))
 
@@ -175,7 +181,7 @@ async def test_servers_of_the_seed_open_no_ports_unless_the_seed_says_so(cloud: 
 
 async def test_after_a_restart_on_the_same_state_the_guests_are_back(tmp_path: Path) -> None:
     clock, state = FakeClock(), tmp_path / "cloud.sqlite"
-    async with region(clock=clock, state=state) as before:
+    async with region(clock=clock, state=state, seed=_network_apart(61)) as before:
         server = await before.launched(publicip=_EIP)
         address = await _address(before, server)
     assert await is_open(address, 8080) is False
@@ -250,7 +256,7 @@ async def test_on_a_clock_that_stands_still_nothing_runs_in_the_background(cloud
 
 async def test_an_emulator_that_was_only_closed_leaves_its_ports_to_the_next(tmp_path: Path) -> None:
     clock, state = FakeClock(), tmp_path / "cloud.sqlite"
-    async with region(clock=clock, state=state) as cloud:
+    async with region(clock=clock, state=state, seed=_network_apart(63)) as cloud:
         server = await cloud.launched()
         address = await _address(cloud, server)
         cloud.emulator.close()
@@ -291,9 +297,9 @@ async def test_a_region_crowded_with_servers_still_answers() -> None:
 
 async def test_an_address_given_to_a_neighbour_while_the_emulator_was_down_stays_the_neighbours(tmp_path: Path) -> None:
     clock, state = FakeClock(), tmp_path / "cloud.sqlite"
-    async with region(clock=clock, state=state) as cloud:
+    async with region(clock=clock, state=state, seed=_network_apart(64)) as cloud:
         address = await _address(cloud, await cloud.launched())
-    async with region() as neighbour:
+    async with region(seed=_network_apart(64)) as neighbour:
         nic = {"subnet_id": neighbour.account["subnet"], "ip_address": address}
         theirs = await neighbour.launched(nics=[nic])
         async with region(clock=clock, state=state) as cloud:

@@ -300,10 +300,13 @@ async def test_the_journal_remembers_requests_and_no_secret(region: Region, shop
     await shop.get("cbr/v3/{p}/vaults", limit=3)
     entry = region.emulator.requests[-1]
     assert (entry["service"], entry["operationId"], entry["status"], entry["project"]) == ("cbr", "listVaults", 200, shop.project)
+    assert entry["code"] is None
+    refused = await shop.ask("POST", "ims/v1/cloudimages/members", json={"images": [], "projects": []})
+    assert region.emulator.requests[-1]["code"] == _code(refused.json()) == "IMG.0001"
     listed = (
         await region.http.get(f"{region.endpoints['iam']}/_emulator/requests", params={"since": entry["number"] - 1})
     ).json()["requests"]
-    assert [one["operationId"] for one in listed] == ["listVaults"]
+    assert [one["operationId"] for one in listed][:1] == ["listVaults"]
     text = json.dumps(list(region.emulator.requests))
     assert shop.headers["X-Auth-Token"] not in text
     assert region.account["password"] not in text

@@ -319,11 +319,9 @@ async def test_a_recipient_launches_from_an_image_that_he_accepted(cloud: Region
     image, recipient = await cloud.whole_image(), cloud.account["recipient"]
     await cloud.post("ims", "/v1/cloudimages/members", {"images": [image], "projects": [recipient["project_id"]]})
     cloud.clock.advance(60)
-    networks = {}
     await cloud.log_in(recipient)
-    for kind in ("vpcs", "subnets"):
-        networks[kind] = (await cloud.get("vpc", f"/v1/{{p}}/{kind}"))[kind][0]["id"]
-    order = {"imageRef": image, "vpcid": networks["vpcs"], "nics": [{"subnet_id": networks["subnets"]}]}
+    subnet = (await cloud.get("vpc", "/v1/{p}/subnets"))["subnets"][0]
+    order = {"imageRef": image, "vpcid": subnet["vpc_id"], "nics": [{"subnet_id": subnet["id"]}]}
     assert await cloud.launch_refused(**order) == (400, "Ecs.0031")
     answer = {"images": [image], "project_id": recipient["project_id"], "status": "accepted", "vault_id": recipient["vault"]}
     await cloud.ask("PUT", "ims", "/v1/cloudimages/members", answer)
@@ -364,9 +362,8 @@ async def test_whether_a_rejected_image_launches_is_a_switch(cloud: Region, answ
     await cloud.ask("POST", "ims", f"/v2/images/{image}/members", {"member": recipient["project_id"]})
     await cloud.log_in(recipient)
     await cloud.ask("PUT", "ims", f"/v2/images/{image}/members/{{p}}", {"status": "rejected"})
-    vpc = (await cloud.get("vpc", "/v1/{p}/vpcs"))["vpcs"][0]["id"]
-    subnet = (await cloud.get("vpc", "/v1/{p}/subnets"))["subnets"][0]["id"]
-    order = cloud.order(imageRef=image, vpcid=vpc, nics=[{"subnet_id": subnet}])
+    subnet = (await cloud.get("vpc", "/v1/{p}/subnets"))["subnets"][0]
+    order = cloud.order(imageRef=image, vpcid=subnet["vpc_id"], nics=[{"subnet_id": subnet["id"]}])
     assert (await cloud.ask("POST", "ecs", "/v1/{p}/cloudservers", order)).status_code == status
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -102,6 +103,18 @@ def test_signals_end_it_cleanly_and_the_connection_is_really_cut(process: Proces
     assert httpx.get(f"{account['endpoints']['ims']}/_emulator/account", headers=token).status_code == 404
     code, out, err = process.end(signal.SIGTERM)
     assert (code, out.strip(), err) == (0, "stopped", "")
+
+
+def test_a_request_whose_sender_dies_in_the_middle_is_none(process: Process) -> None:
+    line, token = "POST /v1/cloudimages/wholeimages/action HTTP/1.1", process.login()["X-Auth-Token"]
+    head = f"{line}\r\nHost: 127.0.0.1\r\nX-Auth-Token: {token}\r\n"
+    ims = httpx.URL(process.account["endpoints"]["ims"])
+    with socket.create_connection((ims.host, ims.port)) as half:
+        half.sendall(f'{head}Content-Type: application/json\r\nContent-Length: 200\r\n\r\n{{"name": "half'.encode())
+    log = f"{process.account['endpoints']['iam']}/_emulator/requests"
+    for _ in range(20):  # each goes through the same loop as the half request
+        seen = [one["operationId"] for one in httpx.get(log).json()["requests"]]
+        assert "createWholeImage" not in seen
 
 
 async def test_a_taken_port_is_named() -> None:

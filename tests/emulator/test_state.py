@@ -121,6 +121,9 @@ accounts:
 """
 
 
+REPLICA = "replicas: [{server: web, of: eu-de_two, flavor: f, disks: [10], vault: v}]"
+
+
 def test_ones_own_company_is_a_yaml_file(tmp_path: Path) -> None:
     path = tmp_path / "company.yaml"
     path.write_text(SMALL)
@@ -148,6 +151,8 @@ async def test_a_company_without_quota_left_makes_no_image(tmp_path: Path) -> No
         (("size: 100, ", ""), 14, "'size' is a required property"),
         (("servers: [web], nightly", "servers: [db-*], nightly"), 14, "no server of eu-de_one is named 'db-*'"),
         (("as: available", "as: avialable"), 15, "'avialable' is not one of"),
+        (("backups: [{as: available, server: web}]", REPLICA), 15, "vault v is not for replicas"),
+        (("backups: [{as: available, server: web}]", REPLICA.replace("vault: v", "vault: w")), 15, "no vault named 'w'"),
         (("as: available, server: web", "as: available, server: wob"), 15, "did you mean 'web'?"),
         (("127.1.1.0/24", "10.1.1.0/24"), 11, "does not match"),
         (

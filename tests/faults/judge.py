@@ -114,6 +114,8 @@ class Judge:
     """The numbers of the requests before which the journal was lost."""
     disks_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """The disks that a server had before its OS was ordered to be changed, the system disk first."""
+    turn: float = 0.01
+    """Seconds for which a request may wait for its turn once it is written down that it is sent: settling counts from there."""
     excused: set[str] = field(default_factory=set[str])
     """Ids of others' things that the region itself changes, such as a source server that the fault starts."""
 
@@ -133,8 +135,8 @@ class Judge:
         self._no_false_green(ended, order, after)
         if order.is_night:
             self._drilled(ended, before, after)
-        self._others(before, after)
-        self._contract(asked)
+        self.others(before, after)
+        self.contract(asked)
         self.once(after)
         return ended
 
@@ -156,8 +158,8 @@ class Judge:
         except Killed:
             now = self.account()
             self.ours |= {ident for _, ident in now if (_, ident) not in before}
-            self._others(before, now)
-            self._contract(self.region.asked[first:])
+            self.others(before, now)
+            self.contract(self.region.asked[first:])
             self.once(now)
             return None
         finally:
@@ -327,7 +329,7 @@ class Judge:
         for server in self.launched(after):
             assert _mark(server) in where, f"a server is left, and nobody is told where he looks: {server}"
 
-    def _others(self, before: Account, after: Account) -> None:
+    def others(self, before: Account, after: Account) -> None:
         """What belongs to others is as it was."""
         for key, thing in before.items():
             if key[1] in self.ours or key[1] in self.excused or thing.get("due"):
@@ -335,7 +337,7 @@ class Judge:
             assert key in after, f"removed, and it is not ours: {key} {thing}"
             assert _lasting(after[key]) == _lasting(thing), f"changed, and it is not ours: {key}"
 
-    def _contract(self, asked: list[Asked]) -> None:
+    def contract(self, asked: list[Asked]) -> None:
         """No request that the contract forbids."""
         for one in asked:
             operation = operations().get(one.operation or "")
@@ -391,7 +393,7 @@ class Judge:
                 continue
             key = _key(one)
             if key in dark:
-                assert one.at >= dark[key] + settle - 0.01, (
+                assert one.at >= dark[key] + settle - self.turn, (
                     f"{operation} again {one.at - dark[key]:.0f} s after an unclear answer"
                 )
             dark.pop(key, None)

@@ -6,6 +6,8 @@ checkout with the environment's commands first on PATH. Directly above a block a
     <!-- test: emulator -->       from this block on OS_* name an emulated cloud that is running, and what a reader picks is in
                                   BACKUP, BACKUP_2, VAULT, RECIPIENT (a project) and RECIPIENT_VAULT; the reader's own clouds.yaml
                                   has an entry `recipient` for that project's user
+    <!-- test: emulator second-region -->  the same of another seed than the demo's; here the entry `dr-region` is for the
+                                  project that OS_* name
     <!-- test: exit 3 -->         the block ends with this code (after a comma also beside emulator)
     <!-- test: skip REASON -->    never run: allowed for the commands in NOT_RUN_HERE alone
     <!-- file: launch.yaml -->    the block is the text of this file, there when the page's blocks run
@@ -56,6 +58,7 @@ NOT_RUN_HERE = {
     "make setup": "has its own test, with a Prefect server",
     "export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false": "goes with the server",
     "export PREFECT_API_URL=http://127.0.0.1:4200/api": "goes with the server",
+    "b2i emulator --speed 60": "runs until it is stopped; these tests start one by themselves",
     "prefect server start": "runs until it is stopped; tests/prefect/test_door.py starts one",
     "python -m deployments.worker": "runs until it is stopped; tests/prefect/test_door.py starts one",
     'b2i --prefect create "$BACKUP" --share-with dr': "has its own test, with server and worker",
@@ -65,10 +68,16 @@ NOT_RUN_HERE = {
     'b2i --prefect share "$IMAGE" auditor --share-for 30d': "has its own test, with server and worker",
     'b2i --prefect hand-over "$IMAGE" --to recipient': "has its own test, with server and worker",
     'b2i --prefect launch "$IMAGE" --spec drill.yaml': "has its own test, with server and worker",
+    "deployments/stack/make-secrets": "writes into the checkout; tests/guards/test_stack.py runs it elsewhere",
+    "export B2I_ADDRESS=prefect.example.com B2I_LISTEN=192.0.2.10": "goes with the stack",
+    "docker compose -f deployments/stack/compose.yaml up -d --build": "needs a container engine; its parts have their own tests",
+    "docker compose -f deployments/stack/compose.yaml run --rm setup": "needs a container engine",
     "make lock": "asks a package index",
     "make clean": "would remove what the tests run in",
     ".venv/bin/pre-commit install": "writes into .git",
 }
+OWN_ENTRIES = {"second-region": "dr-region"}
+"""What the reader of a page with this cloud calls it in clouds.yaml."""
 LANGUAGES = {"bash", "python", "yaml", "json", "toml", "text"}
 COMMAND = re.compile(
     r"^\s*(\$ |(sudo |[A-Z_]+=\S+ )*(b2i|make|prefect|uv|pip|python3?|docker|git|cd|export|\.venv/bin/\S+) )", re.MULTILINE
@@ -90,6 +99,16 @@ class Block:
     @property
     def tests(self) -> list[str]:
         return [part.strip() for part in self.marks.get("test", "").split(",") if part.strip()]
+
+    @property
+    def connected(self) -> bool:
+        """Whether a cloud has to be there from here on."""
+        return any(part.partition(" ")[0] == "emulator" for part in self.tests)
+
+    @property
+    def seed(self) -> str | None:
+        """Which cloud it asks for by name."""
+        return next((part.removeprefix("emulator ") for part in self.tests if part.startswith("emulator ")), None)
 
     @property
     def skipped(self) -> bool:
@@ -130,7 +149,7 @@ def problem_of(block: Block) -> str | None:
         return f"language {block.language!r}: use one of {', '.join(sorted(LANGUAGES))}"
     if unknown := set(block.marks) - {"test", "file", "model"}:
         return f"unknown comment: {', '.join(unknown)}"
-    if wrong := [part for part in block.tests if not re.fullmatch(r"emulator|exit \d+|skip \S.*", part)]:
+    if wrong := [part for part in block.tests if not re.fullmatch(r"emulator( [\w-]+)?|exit \d+|skip \S.*", part)]:
         return f"unknown test comment: {', '.join(wrong)}"
     if block.skipped:
         lines = [line.split("#")[0].strip() for line in block.text.splitlines()]
@@ -220,15 +239,16 @@ def _free_ports(count: int) -> int:
 
 
 @contextmanager
-def emulated_cloud(scratch: Path, commands: str) -> Iterator[dict[str, str]]:
+def emulated_cloud(scratch: Path, commands: str, seed: str) -> Iterator[dict[str, str]]:
     """A cloud of one's own on loopback, 300 times as fast as a real one, and the environment that leads to it."""
     port = _free_ports(7)
-    arguments = ["b2i", "emulator", "--port", str(port), "--speed", "300", "--state", str(scratch / ".emulator.sqlite")]
+    state = str(scratch / ".emulator.sqlite")
+    arguments = ["b2i", "emulator", "--port", str(port), "--speed", "300", "--state", state, "--seed", seed]
     log = (scratch / ".emulator.log").open("w+")
     process = subprocess.Popen(arguments, env=os.environ | {"PATH": commands}, cwd=scratch, stdout=log, stderr=log)
     try:
         account = _account(port, process, scratch / ".emulator.log")
-        _write_clouds(account, scratch)
+        _write_clouds(account, scratch, OWN_ENTRIES.get(seed))
         yield {
             "OS_AUTH_URL": account["auth_url"],
             "OS_REGION_NAME": account["region"],
@@ -248,15 +268,16 @@ def emulated_cloud(scratch: Path, commands: str) -> Iterator[dict[str, str]]:
         log.close()
 
 
-def _write_clouds(account: dict[str, Any], home: Path) -> None:
-    guest = account["recipient"]
-    auth = {"auth_url": account["auth_url"], "username": guest["user"], "password": guest["password"]}
-    auth |= {"user_domain_name": guest["domain_name"], "project_id": guest["project_id"]}
+def _write_clouds(account: dict[str, Any], home: Path, own: str | None) -> None:
+    clouds: dict[str, Any] = {}
+    for name, who in {"recipient": account["recipient"], own: account}.items():
+        if name is not None:
+            auth = {"auth_url": account["auth_url"], "username": who["user"], "password": who["password"]}
+            auth |= {"user_domain_name": who["domain_name"], "project_id": who["project_id"]}
+            clouds[name] = {"auth": auth, "region_name": account["region"]}
     folder = home / ".config" / "openstack"
     folder.mkdir(parents=True)
-    (folder / "clouds.yaml").write_text(
-        yaml.safe_dump({"clouds": {"recipient": {"auth": auth, "region_name": account["region"]}}}), encoding="utf-8"
-    )
+    (folder / "clouds.yaml").write_text(yaml.safe_dump({"clouds": clouds}), encoding="utf-8")
 
 
 def _account(port: int, process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
@@ -276,7 +297,7 @@ def script_of(blocks: list[Block], cloud: dict[str, str]) -> str:
     lines = ["set -uo pipefail"]
     connected = False
     for block in blocks:
-        if "emulator" in block.tests and not connected:
+        if block.connected and not connected:
             connected = True
             lines += [f"export {name}={shlex.quote(value)}" for name, value in cloud.items()]
         body = block.text if block.language == "bash" else f"python - <<'END_OF_BLOCK'\n{block.text}END_OF_BLOCK\n"
@@ -306,9 +327,10 @@ def run_page(blocks: list[Block], scratch: Path) -> subprocess.CompletedProcess[
             command, cwd=scratch, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
 
-    if not any("emulator" in block.tests for block in typed):
+    if not any(block.connected for block in typed):
         return run({})
-    with emulated_cloud(scratch, commands) as cloud:
+    (seed,) = {block.seed for block in typed if block.seed} or {"demo"}  # a page has one cloud
+    with emulated_cloud(scratch, commands, seed) as cloud:
         return run(cloud)
 
 

@@ -1,21 +1,25 @@
-"""The reference pages know every command, option, JSON key, setting, key of a file, fault, switch and code of ours."""
+"""The reference pages know every command, option, JSON key, setting, key of a file and code of ours; what is made is as made."""
 
 import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
+from uuid import uuid4
 
 import click
 import pytest
+from prefect.client.schemas.objects import BlockDocument
 from pydantic import BaseModel
 
 from backup_to_image.cli import main
-from backup_to_image.emulator.faults import CATALOGUE
-from backup_to_image.emulator.switches import SWITCHES
+from backup_to_image.doctor import known_codes
 from backup_to_image.model import LaunchOrder
 from backup_to_image.model.policy import Amount, Policy, VerifyRule, WhichServers
+from backup_to_image.model.runbook import Runbook
 from backup_to_image.settings import Settings
 from backup_to_image.steps import checkup
+from deployments.automations import notice_automations, recovery_automations
+from deployments.reference import FOLDER, PAGES, text_of
 
 COMMANDS = main.list_commands(click.Context(main))
 
@@ -37,7 +41,8 @@ def test_every_command_and_each_of_its_options_is_documented(root: Path, name: s
     text = _section(page, name) + page.partition("## JSON")[0] + (_section(page, "create") if name == "validate" else "")
     command = main.get_command(click.Context(main), name)
     assert command is not None
-    options = [spelled for one in command.params if isinstance(one, click.Option) for spelled in one.opts]
+    parts = [command, *command.commands.values()] if isinstance(command, click.Group) else [command]
+    options = [spelled for part in parts for one in part.params if isinstance(one, click.Option) for spelled in one.opts]
     assert [option for option in options if f"`{option}" not in text and f" {option}`" not in text] == []
 
 
@@ -45,13 +50,15 @@ def test_every_command_and_each_of_its_options_is_documented(root: Path, name: s
     "name",
     [
         *("doctor", "validate", "create", "share", "unshare", "accept", "reject", "hand-over", "launch", "change-os", "export"),
-        *("board", "sweep"),
+        *("runbook", "board", "sweep"),
     ],
 )
 def test_every_key_of_a_commands_json_is_documented(root: Path, name: str) -> None:
-    blank: dict[str, Any] = import_module(f"backup_to_image.cli.{name.replace('-', '_')}").BLANK
+    module = import_module(f"backup_to_image.cli.{name.replace('-', '_')}")
+    blanks: list[dict[str, Any]] = [value for word, value in vars(module).items() if word.endswith("BLANK")]
+    assert blanks
     section = _section(_page(root, "cli.md"), name)
-    assert [key for key in blank if f"`{key}`" not in section] == []
+    assert [key for blank in blanks for key in blank if f"`{key}`" not in section] == []
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -96,6 +103,17 @@ def test_every_key_of_a_policy_is_documented_by_its_whole_name(root: Path) -> No
     assert [key for key in keys if f"`{key}`" not in page and not any(one.startswith(f"{key}.") for one in keys)] == []
 
 
+def test_every_key_of_a_runbook_is_documented(root: Path) -> None:
+    page = _page(root, "runbooks.md")
+    keys = {re.sub(r"^groups\.(servers|before|then)\.", r"\1.", key) for key in _keys(Runbook)}
+    keys = {re.sub(r"^(before|then|servers\.(launch|drill|failover)|drill|failover)\.", "", key) for key in keys}
+    assert len(keys) > 60
+    blocks = {"targets", "images", "http", "probes", "network"}
+    in_launch_orders = r"(servers\.|defaults\.)?(probes|login|system_disk|data_disks|public_ip|flavor)\."
+    named = [key for key in sorted(keys) if key not in blocks and not re.match(in_launch_orders, key)]
+    assert [key for key in named if not _known(key.removeprefix("defaults."), page)] == []
+
+
 def test_every_default_of_a_policy_is_told_as_it_is(root: Path) -> None:
     page = _page(root, "policies.md")
     told = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]+?) \|", page, re.MULTILINE))
@@ -123,16 +141,10 @@ def _tells(words: str, key: str, default: Any) -> bool:
     return words == (f"`{shown}`" if shown else "empty")
 
 
-def test_every_fault_and_every_switch_with_its_values_is_documented(root: Path) -> None:
-    page = _page(root, "emulator.md")
-    named = [*CATALOGUE, *(word for switch in SWITCHES for word in (switch.name, *switch.values))]
-    assert [name for name in named if f"`{name}`" not in page] == []
-
-
 def test_every_code_of_ours_is_documented(root: Path) -> None:
     page = _page(root, "errors.md")
     sources = (path.read_text(encoding="utf-8") for path in (root / "src").rglob("*.py"))
-    codes = {code for source in sources for code in re.findall(r'"(b2i\.[a-z-]+)"', source)} - {"b2i.yaml"}
+    codes = {code for source in sources for code in re.findall(r'"(b2i\.[a-z-]+)"', source)} - {"b2i.yaml", "b2i.outcome"}
     assert len(codes) > 10
     assert [code for code in sorted(codes) if f"`{code}`" not in page] == []
 
@@ -141,3 +153,33 @@ def test_every_action_that_doctor_names_stands_in_a_policy_or_the_table(root: Pa
     page = _page(root, "permissions.md")
     actions = {one.action for one in (*checkup._READS.values(), *checkup._CHANGES)}
     assert [action for action in sorted(actions) if page.count(action) < 2] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_reference_is_what_the_code_says(name: str) -> None:
+    path = FOLDER / name
+    assert path.is_file(), "run `python -m deployments.reference`"
+    assert path.read_text(encoding="utf-8") == text_of(name), "run `python -m deployments.reference`"
+
+
+def test_nothing_in_the_reference_is_written_by_hand() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == set(PAGES)
+
+
+def test_every_code_that_doctor_knows_has_its_page() -> None:
+    pages = [text_of(name) for name in PAGES if name.startswith("codes-")]
+    cells = [cell for page in pages for cell in re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)]
+    told: list[str] = []
+    for cell in cells:
+        for first, last in re.findall(r"`(\w+\.\d+)`(?: to `(\w+\.\d+)`)?", cell):
+            family, _, number = first.partition(".")
+            told += [f"{family}.{one:04d}" for one in range(int(number), int((last or first).partition(".")[2]) + 1)]
+    assert sorted(told) == sorted(known_codes())
+
+
+def test_every_automation_that_setup_makes_has_its_page_of_what_to_do(root: Path) -> None:
+    page = _page(root, "alerts.md")
+    block = BlockDocument(name="b2i-night", block_type_id=uuid4(), block_schema_id=uuid4())
+    made = [*recovery_automations([str(uuid4())]), *notice_automations(block, [str(uuid4())], [str(uuid4())])]
+    assert len(made) > 5
+    assert [one.name for one in made if f"## {one.name}\n" not in page] == []

@@ -10,16 +10,25 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+from backup_to_image.errors import UsageError
 from backup_to_image.model.policy import Policy
 from backup_to_image.steps.policy_file import read_policy
+from backup_to_image.steps.runbook.file import read_runbook
 from deployments.schemas import FILES, FOLDER, schema_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "deployments" / "policies").glob("*.yaml"))
+RUNBOOKS = sorted((ROOT / "deployments" / "runbooks").glob("*.yaml"))
 SCHEMAS: dict[str, dict[str, Any]] = {name: json.loads(schema_of(name)) for name in FILES}
 WRITTEN: dict[str, dict[str, Any]] = {
     "launch-order": {"name": "a", "network": {"vpc": "v", "subnet": "s"}, "probes": [{"tcp": 2222, "timeout": "5m"}]},
     "policy": {"name": "a", "servers": {"names": ["*"]}, "backup": {"newest_within": "26h"}, "failed_when": {"more_than": 3}},
+    "runbook": {
+        "name": "a",
+        "targets": {"rto": "1h"},
+        "failover": {"network": {"vpc": "v", "subnet": "s"}},
+        "groups": [{"name": "one", "before": [{"approve": "ok?"}], "servers": [{"source": "x", "probes": [{"tcp": 22}]}]}],
+    },
     "b2i": {"projects": {"dr": "0123456789abcdef0123456789abcdef"}, "settle": {"image": "2m"}, "journal": "journal"},
 }
 
@@ -85,6 +94,33 @@ def test_an_editor_shows_the_mistakes_in_a_policy_that_the_project_would_refuse(
         Policy.model_validate(written)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "two words"),
+        ("images", {"pick": "oldest"}),
+        ("images", {"skew": 30}),
+        ("on_failure", "go on"),
+        ("groups", []),
+        ("groups", [{"name": "one", "before": [{"http": {"url": "http://user:secret@host/"}}]}]),
+        ("groups", [{"name": "one", "before": [{"command": []}]}]),
+        ("failover", {"network": {"vlan": "v"}}),
+    ],
+)
+def test_an_editor_shows_the_mistakes_in_a_runbook_that_the_project_would_refuse(key: str, value: object, tmp_path: Path) -> None:
+    written = WRITTEN["runbook"] | {key: value}
+    assert not approves("runbook", written)
+    (tmp_path / "runbook.yaml").write_text(yaml.safe_dump(written))
+    with pytest.raises(UsageError):
+        read_runbook(tmp_path / "runbook.yaml")
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.name)
+def test_every_example_of_a_runbook_is_read_and_can_be_drilled_and_an_editor_approves_of_it(path: Path) -> None:
+    assert read_runbook(path).modes == ("failover", "drill")
+    assert approves("runbook", yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_of_a_policy_is_read_with_what_it_names_and_an_editor_approves_of_it(path: Path) -> None:
     policy = read_policy(path)
@@ -93,10 +129,12 @@ def test_every_example_of_a_policy_is_read_with_what_it_names_and_an_editor_appr
     assert not policy.policy.retention.apply, "an example that is copied must not delete"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "deployments" / "policies").rglob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "deployments" / "policies").rglob("*.yaml")), *RUNBOOKS], ids=lambda path: path.name
+)
 def test_the_first_line_of_an_example_leads_an_editor_to_its_schema(path: Path) -> None:
     first = path.read_text(encoding="utf-8").partition("\n")[0]
-    kind = "launch-order" if path.parent.name == "launch" else "policy"
+    kind = {"launch": "launch-order", "runbooks": "runbook"}.get(path.parent.name, "policy")
     assert (path.parent / first.removeprefix("# yaml-language-server: $schema=")).resolve() == FOLDER / f"{kind}.json"
 
 

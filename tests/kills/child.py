@@ -87,7 +87,7 @@ class QuickClock:
 
 @dataclass
 class Line:
-    """What is done one after the other: a command, or in a night what is done for one server, beside the others."""
+    """What is done one after the other: a command, or what a night or a runbook does beside other things."""
 
     since: str
 
@@ -171,7 +171,7 @@ class Witness:
     def connect(
         self, credentials: Credentials, *, trace: Callable[[Exchange], None] | None = None
     ) -> AbstractAsyncContextManager[Cloud]:
-        if self.plan.words[0] == "nightly":
+        if self.plan.words[0] in {"nightly", "runbook"}:
             self._tell_lines_apart()
         since = self.plan.quick_since
         clock: Clock = QuickClock(self.plan.speed, since) if since else SystemClock()

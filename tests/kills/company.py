@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import wait
@@ -38,7 +39,10 @@ FRESH = "eu-de_night"
 """What the projects are called in which nobody has had a night yet."""
 
 _FORKS = multiprocessing.get_context("forkserver")
-_COMMANDS = ("accept", "change_os", "create", "launch", "nightly", "retention", "session", "share", "teardown", "unshare")
+_COMMANDS = (
+    *("accept", "asked", "change_os", "create", "launch", "nightly", "retention", "runbook", "session", "share", "teardown"),
+    "unshare",
+)
 _STEPS = (
     "change_os",
     "change_plan",
@@ -47,6 +51,8 @@ _STEPS = (
     "pipeline",
     "policy_file",
     "retention.retire",
+    "runbook.cleaning",
+    "runbook.run",
     "select",
     "teardown",
 )
@@ -317,6 +323,26 @@ class Person:
         (self.folder / "nightly.yaml").write_text(yaml.safe_dump(told))
         return "nightly.yaml"
 
+    def runbook(self, name: str) -> str:
+        """Two servers that are lost, one after the other with a question between them; returns the file's name."""
+        images = [one["id"] for one in self.images()[:2]]
+        lost = [
+            {"source": f"{name}-{which}", "name": f"{name}-{which}", "image": image, "probes": [{"tcp": 2222}]}
+            for which, image in zip(("db", "web"), images, strict=True)
+        ]
+        told = {
+            "name": name,
+            "defaults": {"flavor": "s3.large.2", "public_ip": {"bandwidth_mbit": 5}},
+            "drill": {"network": {"vpc": "drills", "subnet": "apart", "security_groups": ["apart-sg"]}},
+            "failover": {"network": {"vpc": "net", "subnet": "inside", "security_groups": ["sg"]}},
+            "groups": [
+                {"name": "database", "servers": lost[:1]},
+                {"name": "web", "needs": ["database"], "before": [{"approve": "Is the data right?"}], "servers": lost[1:]},
+            ],
+        }
+        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(told))
+        return f"{name}.yaml"
+
     def settle(self, **lengths: str) -> None:
         """How long he has b2i look before it asks again; without words as long as people have it."""
         told = yaml.safe_load((self.folder / "b2i.yaml").read_text())
@@ -402,6 +428,17 @@ class Person:
     def servers(self) -> list[dict[str, Any]]:
         listed = self._get("ecs", "/v1/{project}/cloudservers/detail", limit=1000)["servers"]
         return [one for one in listed if one["status"] != "DELETED"]
+
+    def remove(self, servers: Iterable[dict[str, Any]]) -> None:
+        """He has no more use for these servers, nor for what hangs on them; comes back when they are gone."""
+        going = {one["id"] for one in servers}
+        body = {"servers": [{"id": one} for one in going], "delete_publicip": True, "delete_volume": True}
+        self.served.ask("POST", "ecs", "/v1/{project}/cloudservers/delete", project=self.project, json=body)
+        end = time.monotonic() + PATIENCE
+        while going & {one["id"] for one in self.servers()}:
+            assert time.monotonic() < end, "they never went"
+            time.sleep(0.1)
+        self.catch_up()
 
     def members(self, image: str) -> list[str]:
         return list(self.states(image))

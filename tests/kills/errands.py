@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from tests.kills.child import Point
 from tests.kills.company import Person, Run, Thing
 
 __all__ = [
     "ERRANDS",
     "MIXED",
+    "RECOVERY",
     "SHARING",
     "SINGLE",
     "Accept",
@@ -24,6 +26,9 @@ __all__ = [
     "Launch",
     "Night",
     "Retention",
+    "RunbookCleanup",
+    "RunbookDrill",
+    "RunbookFailover",
     "Share",
     "Teardown",
     "Unshare",
@@ -451,6 +456,103 @@ def _as_asked(last: Run, *operations: str) -> bool:
     return asked
 
 
+@dataclass
+class RunbookDrill:
+    """Two servers one after the other, with a question between them, and then nothing is left of them."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.person.new_name()
+        self.words = ("runbook", "drill", self.person.runbook(self.name), "--approve-all")
+        self.before = self.person.account()
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told, now = last.told, self.person.account()
+        assert now == self.before, f"left: {now - self.before}, gone: {self.before - now}"
+        assert told["left_behind"] == []
+        _all_up(told)
+        _launched_once(self.person, self.name, last, earlier)
+        assert not (left := _open_records(self.person)), left
+
+
+@dataclass
+class RunbookFailover:
+    """The same for real: the servers stay."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.person.new_name()
+        self.words = ("runbook", "failover", self.person.runbook(self.name), "--yes-i-mean", self.name, "--approve-all")
+        self.before = self.person.account()
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told, now = last.told, self.person.account()
+        _all_up(told)
+        there = {one["name"]: one for one in self.person.servers() if one["name"].startswith(f"{self.name}-")}
+        servers = {one["name"]: one for group in told["groups"] for one in group["servers"]}
+        assert set(there) == set(servers)
+        for name, server in there.items():
+            assert (servers[name]["server_id"], server["status"]) == (server["id"], "ACTIVE")
+            assert f"b2i-launch={servers[name]['launch_id']}" in server["tags"], server["tags"]
+        assert now - self.before == frozenset().union(*map(self.person.belongings, there.values())), now - self.before
+        assert self.before <= now, f"gone: {self.before - now}"
+        _launched_once(self.person, self.name, last, earlier)
+        assert not (left := _open_records(self.person)), left
+        self.person.remove(there.values())  # there is not room for the servers of all kills
+
+
+@dataclass
+class RunbookCleanup:
+    """A drill that was killed when the first of its servers had just come up is taken down."""
+
+    person: Person
+    before: frozenset[Thing] = field(init=False)
+    words: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        drill = RunbookDrill(self.person)
+        self.before = drill.before
+        run = self.person.start(*drill.words, end_at=Point("record launch done", "record runbook", "after"))
+        assert run.end() < 0
+        self.words = ("runbook", "cleanup", *drill.words[2:3])
+
+    def check(self, last: Run, earlier: list[Run]) -> None:
+        told, now = last.told, self.person.account()
+        assert now == self.before, f"left: {now - self.before}, gone: {self.before - now}"
+        assert (told["left_behind"], told["error"]) == ([], None)
+        assert not (left := _open_records(self.person)), left
+
+
+def _all_up(told: dict[str, Any]) -> None:
+    assert (told["outcome"] in {"made", "adopted"}, told["stopped"], told["error"]) == (True, None, None), told
+    assert [one["state"] for one in told["groups"]] == ["up", "up"]
+    assert [one["answer"] for group in told["groups"] for one in group["steps"]] == ["go"]
+    for server in [one for group in told["groups"] for one in group["servers"]]:
+        assert (server["state"], [probe["ok"] for probe in server["probes"]]) == ("up", [True])
+
+
+def _launched_once(person: Person, name: str, last: Run, earlier: list[Run]) -> None:
+    """Two servers in each run; there is one, but for a drill that was done when its process was killed: then another begins."""
+    records = [json.loads(place.read_text())["facts"]["told"] for place in (person.folder / "journal").glob("runbook-*.json")]
+    runs = [one for one in records if one["runbook"] == name]
+    assert {one["state"] for one in runs} == {"done"}, runs
+    by_itself = [one for one in runs if one["mode"] == "drill" and not one["interruptions"]]
+    assert len(runs) == 1 or by_itself == runs, f"{len(runs)} runs of one order"
+    granted = [
+        one
+        for run in (last, *earlier)
+        for one in run.seen
+        if one.point[1:] == ("createServers", "effect") and one.status == HTTPStatus.OK
+    ]
+    assert len(granted) == 2 * len(runs), f"{len(granted)} launches in {len(runs)} runs of two servers"
+
+
 ERRANDS: dict[str, Callable[[Person], Errand]] = {
     "create": Create,
     "launch": Launch,
@@ -464,11 +566,16 @@ ERRANDS: dict[str, Callable[[Person], Errand]] = {
     "unshare": Unshare,
     "accept": Accept,
     "hand-over": HandOver,
+    "runbook drill": RunbookDrill,
+    "runbook failover": RunbookFailover,
+    "runbook cleanup": RunbookCleanup,
 }
 SHARING = ("share", "unshare", "accept", "hand-over")
-MIXED = ("launch --drill", *SHARING)
+MIXED = ("launch --another", "launch --drill", *SHARING)
 """Made of what others do, too: `make check-all` kills them where they change or write something, `make prove` everywhere."""
-SINGLE = tuple(command for command in ERRANDS if command not in {"nightly", *MIXED})
+RECOVERY = ("runbook drill", "runbook failover", "runbook cleanup")
+"""Runs of a runbook, and the end of one."""
+SINGLE = tuple(command for command in ERRANDS if command not in {"nightly", *MIXED, *RECOVERY})
 """What is done one step after the other; a night's servers get ahead of each other by chance."""
 
 

@@ -13,8 +13,10 @@ from tests.kills.matrix import see_through
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("errand_of", [Create, Launch])
-@pytest.mark.parametrize("number", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("number", "errand_of"),
+    [(2, Create), pytest.param(10, Create, marks=pytest.mark.slow), pytest.param(10, Launch, marks=pytest.mark.slow)],
+)
 def test_of_several_processes_at_once_one_makes_and_the_others_adopt(
     company: Company, number: int, errand_of: type[Create | Launch]
 ) -> None:

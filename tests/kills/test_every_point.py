@@ -12,7 +12,7 @@ import pytest
 
 from tests.kills.child import Point
 from tests.kills.conftest import Company
-from tests.kills.errands import MIXED, SINGLE
+from tests.kills.errands import MIXED, RECOVERY, SINGLE
 from tests.kills.matrix import Death, points_of, survive_all, written_out
 
 Tell = Callable[[object], None]
@@ -64,11 +64,26 @@ def test_the_deadliest_kills_of_shares_and_drills_end_as_if_nothing_had_happened
         assert not tally.failures, "\n".join(tally.failures)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("command", ["runbook drill", "runbook failover"])
+@pytest.mark.usefixtures("leftovers")
+def test_the_deadliest_kills_of_a_recovery_launch_no_server_twice_and_forget_none(
+    company: Company, tell: Tell, command: str
+) -> None:
+    """Before, inside and after each request that changes something, and each word of the journal."""
+    points, _ = points_of(command, company.people[0])
+    deadly = [one for one in points if one.what in {"createServers", "deleteServers"} or one.what.startswith("record ")]
+    tally = survive_all(command, company.people, [Death(one) for one in deadly if one.phase != "torn"])
+    tell(f"{tally}; it has {len(points)} points")
+    assert not tally.failures, "\n".join(tally.failures)
+
+
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "command",
     [pytest.param(command, marks=pytest.mark.slow) for command in SINGLE]
-    + [pytest.param(command, marks=pytest.mark.prove) for command in MIXED],
+    + [pytest.param(command, marks=pytest.mark.prove) for command in (*MIXED, *RECOVERY)],
 )
 @pytest.mark.usefixtures("leftovers")
 def test_a_command_that_is_killed_at_any_point_and_repeated_ends_as_if_nothing_had_happened(
@@ -115,7 +130,7 @@ def keys(company: Company) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("command", "share"),
     [pytest.param(command, 0.1, marks=pytest.mark.slow, id=f"{command}, a few") for command in ("create", "teardown")]
-    + [pytest.param(command, 1.0, marks=pytest.mark.prove, id=f"{command}, many") for command in (*SINGLE, *MIXED)],
+    + [pytest.param(command, 1.0, marks=pytest.mark.prove, id=f"{command}, many") for command in (*SINGLE, *MIXED, *RECOVERY)],
 )
 @pytest.mark.usefixtures("leftovers", "keys")
 def test_a_command_whose_repetition_is_killed_too_ends_as_if_nothing_had_happened(
@@ -132,14 +147,14 @@ def test_a_command_whose_repetition_is_killed_too_ends_as_if_nothing_had_happene
 
 @pytest.mark.prove
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("command", [*SINGLE, *MIXED])
+@pytest.mark.parametrize("command", [*SINGLE, *MIXED, *RECOVERY])
 @pytest.mark.usefixtures("leftovers")
 def test_a_command_that_is_killed_at_any_moment_and_repeated_ends_as_if_nothing_had_happened(
     company: Company, tell: Tell, command: str
 ) -> None:
     chance, seed = _chance()
     _, usually = points_of(command, company.people[0])
-    number = int(os.environ.get("PROVE_KILLS", "200")) // len((*SINGLE, *MIXED))
+    number = int(os.environ.get("PROVE_KILLS", "200")) // len((*SINGLE, *MIXED, *RECOVERY))
     deaths = [Death(chance.random()) for _ in range(number)]
     tally = survive_all(command, company.people, deaths, usually=usually)
     tell(f"At random times (PROVE_SEED={seed}): {tally}")

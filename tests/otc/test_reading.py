@@ -95,6 +95,36 @@ def test_each_spelling_of_a_time_is_the_same_moment(when: datetime, zone: str, b
     assert read.utcoffset() == timedelta(0)
 
 
+def _moment(hour: int) -> str:
+    return f"2026-03-10T{hour:02d}:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("told", "taken", "latest"),
+    [
+        ({"image_type": "backup", "created_at": _moment(4)}, 4, 4),
+        ({"created_at": _moment(4)}, None, 4),
+        ({"created_at": _moment(4), "protected_at": _moment(1)}, 1, 1),
+        ({"created_at": _moment(1), "protected_at": _moment(1)}, 1, 1),
+        ({"created_at": _moment(1), "protected_at": _moment(4)}, 1, 1),
+        ({"created_at": _moment(1), "copying": _moment(3)}, 1, 1),
+        ({"created_at": _moment(4), "protected_at": _moment(1), "copying": _moment(3)}, 1, 1),
+        ({"created_at": _moment(4), "protected_at": _moment(4), "copying": _moment(3)}, None, 3),
+        ({"created_at": _moment(4), "copying": _moment(3)}, None, 3),
+        ({"created_at": None}, None, None),
+    ],
+)
+def test_the_state_of_a_replica_is_as_old_as_something_proves_and_of_unknown_age_where_all_may_be_of_its_copying(
+    told: dict[str, Any], taken: int | None, latest: int | None
+) -> None:
+    times = {"image_type": "replication", "replication_records": [], **told}
+    if copying := times.pop("copying", None):
+        of_another = {"created_at": _moment(0), "destination_backup_id": "another"}
+        times["replication_records"] = [of_another, {"created_at": copying, "destination_backup_id": BACKUP["id"]}]
+    read = cbr_wire.backup(BACKUP | times, "x")
+    assert [one.hour if one else None for one in (read.taken_at, read.latest_at)] == [taken, latest]
+
+
 def test_a_zone_is_counted_in() -> None:
     assert moment({"at": "2026-01-02T03:00:00+02:00"}, "at") == datetime(2026, 1, 2, 1, tzinfo=UTC)
 

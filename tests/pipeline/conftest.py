@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.doors import CommandLine, Door
 from tests.support.region import Region
+from tests.support.runbooks import APP, DB, WEB
 
 DOORS = {"b2i": CommandLine}
 
@@ -22,6 +23,9 @@ BOTH_DOORS = {
     "test_drill_by_hand": ("launch",),
     "test_teardown": ("teardown",),
     "test_change_os": ("change-os",),
+    "test_runbook_check": ("runbook",),
+    "test_runbook_run": ("runbook drill", "runbook failover"),
+    "test_lost_region": ("runbook",),
 }
 """What these modules promise holds by `b2i` and by the commands' flows; a test marked `one_door` says why it is of one alone."""
 
@@ -50,8 +54,14 @@ def _by_flow(item: pytest.Item) -> bool:
 
 
 @pytest.fixture
-def region(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Region]:
-    made = Region(tmp_path)
+def seed() -> str:
+    """The company that the region begins with."""
+    return "demo"
+
+
+@pytest.fixture
+def region(tmp_path: Path, seed: str, request: pytest.FixtureRequest) -> Iterator[Region]:
+    made = Region(tmp_path, seed=seed)
     words: tuple[str, ...] = getattr(request, "param", ())
     if words:
         request.getfixturevalue("server")
@@ -71,4 +81,14 @@ def door(request: pytest.FixtureRequest, region: Region) -> Door:
 def backup(region: Region) -> str:
     """A backup that nothing speaks against: of shop-web-01, which has a system and a data disk."""
     found: str = region.account["backups"]["available"][0]
+    return found
+
+
+@pytest.fixture
+def images(region: Region) -> dict[str, str]:
+    """Images of the web, the application and the database server, as b2i makes them, by their sources' names."""
+    made = (region.b2i("create", backup).told for backup in region.account["backups"]["available"][:3])
+    found = {str(told["image_name"]).rsplit("-", 2)[0]: str(told["image_id"]) for told in made}
+    assert set(found) == {WEB, APP, DB}
+    region.forget()
     return found

@@ -292,11 +292,14 @@ def test_a_cloud_that_demands_a_key_pair_says_so_and_nothing_is_changed(region: 
     assert change(region, image, *YES, "--key-pair", "ops").code == 0
 
 
-@pytest.mark.parametrize("probe", ["", "tcp", "tcp: many", "{tcp: 22, http: {}}", "[", "tcp: 70000", "{tcp: 22, timeout: soon}"])
+@pytest.mark.parametrize(
+    "probe", ["", "nonsense", "tcp: many", "{tcp: 22, http: {}}", "[", "tcp: 70000", "{tcp: 22, timeout: soon}"]
+)
 def test_a_probe_that_is_none_is_a_mistake_of_usage(region: Region, image: str, probe: str) -> None:
     ended = change(region, image, *YES, "--probe", probe)
     assert (ended.code, region.asked) == (2, [])
     assert "--probe" in ended.error["message"]
+    assert "Input should be" not in ended.error["message"], "pydantic's own words are for programmers"
 
 
 # -- once, whatever happens -----------------------------------------------------------------------------------------------

@@ -506,15 +506,31 @@ def test_while_the_count_of_servers_rises_and_none_is_to_be_seen_nothing_is_sent
     assert (again.code, again.told["outcome"], len(region.launched())) == (0, "adopted", 1)
 
 
-def test_where_a_count_that_others_changed_hides_the_truth_a_person_decides(region: Region, image: str) -> None:
-    """The request was lost, and somebody else launched a server at that moment."""
+def somebody_else_launches(region: Region, *, hidden: bool) -> None:
+    """In the moment in which we do."""
 
     def other(asked: Asked) -> None:
         if asked.operation == "createServers" and asked.writes and len(launches(region)) == 1:
-            mine = dict(region.named("server", "shop-web-01")) | {"id": "11111111-2222-4333-8444-555555555555", "name": "theirs"}
-            region.emulator.cloud.new("server", mine)
+            theirs = {"id": "11111111-2222-4333-8444-555555555555", "name": "theirs", "hidden": hidden}
+            region.emulator.cloud.new("server", dict(region.named("server", "shop-web-01")) | theirs)
 
     region.watchers.append(other)
+
+
+def test_others_who_launch_meanwhile_hide_nothing_where_the_list_shows_every_server_that_is_counted(
+    region: Region, image: str
+) -> None:
+    somebody_else_launches(region, hidden=False)
+    region.arm("reset-before", operation="createServers", skip=1)
+    ended = launch(region, image)
+    assert (ended.code, ended.told["outcome"], len(region.launched())) == (0, "made", 1)
+    first, second = launches(region)
+    assert second.at - first.at >= 600
+
+
+def test_where_a_count_that_others_changed_hides_the_truth_a_person_decides(region: Region, image: str) -> None:
+    """The request was lost, and somebody else launched a server at that moment, which no list shows."""
+    somebody_else_launches(region, hidden=True)
     region.arm("reset-before", operation="createServers", skip=1)
     ended = launch(region, image)
     assert (ended.code, ended.told["outcome"], region.launched()) == (4, "still_running", [])

@@ -165,6 +165,16 @@ def test_a_flavor_that_is_the_sources_is_no_drift(region: Region, image: str) ->
     assert "flavor" not in drift(launch(region, image))
 
 
+def test_an_adopted_server_that_is_not_as_the_order_says_by_now_is_told_with_what_it_says(region: Region, image: str) -> None:
+    launch(region, image, flavor="s3.large.2", availability_zone="eu-de-01")
+    ended = launch(region, image, flavor="m3.xlarge.8", availability_zone="eu-de-02")
+    told = {one["what"]: (one["server"], one["order"], one["ordered"]) for one in ended.told["drift"] if one["order"]}
+    assert (ended.code, ended.told["outcome"]) == (0, "adopted")
+    assert told == {"flavor": ("s3.large.2", "m3.xlarge.8", False), "availability zone": ("eu-de-01", "eu-de-02", False)}
+    shown = region.b2i("launch", image, "--spec", "launch.yaml", json=False)
+    assert "flavor: s3.large.2, and the order says m3.xlarge.8" in " ".join(shown.out.replace("│", " ").split())
+
+
 def test_where_nothing_is_known_of_the_source_that_is_said(region: Region) -> None:
     (foreign,) = region.images_of(region.account["backups"]["already_used"])
     ended = launch(region, foreign["id"], flavor="s3.large.2")

@@ -215,7 +215,7 @@ def test_a_journal_that_goes_away_after_the_request_loses_nothing_and_the_missin
     process = here.start("create", backup)
     served.await_strike(held)
     server.stop()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     told = json.loads(out)
     assert told["outcome"] == "made"
     assert "could not be noted" in err

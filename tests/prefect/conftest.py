@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -18,13 +19,14 @@ from pydantic import PrivateAttr, SecretStr
 from backup_to_image.blocks import OtcProject
 from backup_to_image.clock import FakeClock
 from backup_to_image.emulator import Emulator
+from backup_to_image.model.events import declared
 from backup_to_image.otc import Cloud
 from tests.support.house import House, open_house
 
 
 @pytest.fixture(scope="session")  # made once, whatever runs in between
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """For tests of the xdist group `house`: one server serves them all. Who stops one of its processes starts another."""
+    """One installation serves all who need one (tests.support.together). Who stops one of its processes starts another."""
     with open_house(tmp_path_factory.mktemp("house")) as made:
         yield made
 
@@ -71,9 +73,19 @@ class EmulatedProject(OtcProject):
         return Cloud.connect(self.credentials(), clock=self._region.cloud.clock, transport=Overheard(self._region, self._tokens))
 
 
+def as_declared(event: Event) -> None:
+    """Its name, labels and payload are those of its declaration, key by key."""
+    kind = declared(event.event)
+    assert kind is not None, f"{event.event} is declared nowhere in backup_to_image.model.events"
+    assert kind.model_validate(event.payload).payload() == event.payload
+    ours = set(event.resource.root) - {"prefect.resource.id", "prefect.resource.name"}
+    assert ours == set(kind.labels), event.event
+    assert re.fullmatch(r"b2i(\.[A-Za-z0-9_.-]+)+", event.resource.id), event.resource.id
+
+
 @pytest.fixture
 def events() -> Iterator[Callable[[], Awaitable[list[Event]]]]:
-    """What was emitted since, oldest first."""
+    """What was emitted since, oldest first; each is what docs/reference/events.md declares."""
     AssertingEventsClient.reset()
     EventsWorker.set_client_override(AssertingEventsClient)
 
@@ -81,7 +93,10 @@ def events() -> Iterator[Callable[[], Awaitable[list[Event]]]]:
         drained = EventsWorker.drain_all()
         if inspect.isawaitable(drained):
             await drained
-        return [event for client in AssertingEventsClient.all for event in client.events if event.event.startswith("b2i.")]
+        ours = [event for client in AssertingEventsClient.all for event in client.events if event.event.startswith("b2i.")]
+        for event in ours:
+            as_declared(event)
+        return ours
 
     yield emitted
     EventsWorker.set_client_override(None)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.house import House
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PAGE = "image-from-backup"
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.events import Event
@@ -17,12 +19,13 @@ from prefect.events import Event
 from backup_to_image.emulator import Emulator
 from backup_to_image.emulator.ims_create import activate
 from backup_to_image.emulator.making import image_document
-from backup_to_image.forms import ChangeForm, FilledInForm, LaunchForm, ShareForm, TeardownForm, UnshareForm
+from backup_to_image.forms import ChangeForm, FilledInForm, LaunchForm, RunbookCheckForm, ShareForm, TeardownForm, UnshareForm
 from backup_to_image.run_results import ORDER_RESULT_KEY
 from backup_to_image.told.told import Told
 from flows.change_os import change_os
 from flows.launch import launch
 from flows.launch_filled_in import launch_filled_in
+from flows.runbook_check import runbook_check
 from flows.share import share
 from flows.teardown import teardown
 from flows.unshare import unshare
@@ -30,7 +33,7 @@ from tasks.cancelled import report_cancelled_order
 from tests.prefect.test_deletions import again, cancelled
 from tests.prefect.test_flow import asked, pages
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
+pytestmark = pytest.mark.usefixtures("server")
 
 Account = dict[str, Any]
 Heard = Callable[[], Awaitable[list[Event]]]
@@ -243,3 +246,24 @@ async def test_a_cancelled_share_names_who_has_the_image_by_then(
     done = await share(form, project, return_state=True)
     await cancelled(done, share, report_cancelled_order, order=form, project=project)
     assert account["second_project"] in (await pages(done))["share"]
+
+
+async def test_a_runbook_whose_servers_are_too_old_is_an_event_that_says_which(
+    project: Any, account: Account, region: Emulator, image: str, settings_file: Path, events: Heard
+) -> None:
+    (settings_file.parent / "runbooks").mkdir()
+    settings = yaml.safe_load(settings_file.read_text())
+    settings.setdefault("directories", {})["runbooks"] = "runbooks"
+    settings_file.write_text(yaml.safe_dump(settings))
+    drill = {"network": {"vpc": "drill-vpc", "subnet": "drill-net", "security_groups": ["drill-sg"]}}
+    book = {"name": "shop", "targets": {"rpo": "30m"}, "drill": drill, "groups": [{"name": "web", "servers": []}]}
+    book["groups"][0]["servers"] = [{"source": "shop-web-01", "launch": {"flavor": account["flavor"]}}]
+    (settings_file.parent / "runbooks" / "shop.yaml").write_text(yaml.safe_dump(book))
+
+    state = await runbook_check(RunbookCheckForm(runbook="shop.yaml"), project, return_state=True)
+    (event,) = [one for one in await events() if one.event == "b2i.rpo.breached"]
+    assert (state.name, event.resource.id) == ("Refused", "b2i.runbook.shop")
+    assert (event.payload["runbook"], event.payload["policy"], event.payload["allowed_s"]) == ("shop", None, 1800)
+    (old,) = event.payload["servers"]
+    assert old["server_name"] == "shop-web-01"
+    assert old["age_s"] > 1800

@@ -17,7 +17,6 @@ from tests.support.yard import Came, HandOvers, Launches, Point, Yard, kill_at, 
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("house"),
     pytest.mark.timeout(300),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds a run's process under /proc"),
 ]

@@ -26,7 +26,7 @@ from flows.sweep import sweep
 from tasks.cancelled import report_cancelled_retention, report_cancelled_sweep
 from tests.prefect.test_flow import asked, came_of, pages
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
+pytestmark = pytest.mark.usefixtures("server")
 
 Account = dict[str, Any]
 Heard = Callable[[], Awaitable[list[Event]]]

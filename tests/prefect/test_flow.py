@@ -27,7 +27,7 @@ from tasks.backups import validate_backup
 from tasks.cancelled import look_behind
 from tasks.pages import result_page
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
+pytestmark = pytest.mark.usefixtures("server")
 
 Account = dict[str, Any]
 

@@ -18,6 +18,7 @@ from backup_to_image.forms import ChangeForm, OrderForm, ServerForm, ShareForm
 from backup_to_image.model import ImageOrder
 from backup_to_image.settings import Settings, read_settings
 from deployments.automations import HEARTBEAT_SECONDS
+from deployments.form_of import form_of
 from flows.accept import accept
 from flows.accept_offers import accept_offers
 from flows.change_os import change_os
@@ -26,7 +27,12 @@ from flows.image_from_backup import image_from_backup
 from flows.image_of_server import image_of_server
 from flows.launch import launch
 from flows.launch_filled_in import launch_filled_in
+from flows.nightly import nightly
 from flows.reject import reject
+from flows.runbook_check import runbook_check
+from flows.runbook_drill import runbook_drill
+from flows.runbook_failover import runbook_failover
+from flows.runbook_report import runbook_report
 from flows.share import share
 from flows.teardown import teardown
 from flows.unshare import unshare
@@ -47,9 +53,15 @@ FORMS: dict[str, Any] = {
     "FilledInForm": launch_filled_in,
     "TeardownForm": teardown,
     "ChangeForm": change_os,
+    "RunbookCheckForm": runbook_check,
+    "DrillForm": runbook_drill,
+    "FailoverForm": runbook_failover,
+    "RunbookReportForm": runbook_report,
 }
 LOOKS = {"image_from_backup", "nightly", "sweep", "retention", "share", "accept", "launch", "launch_filled_in", "change_os"}
 """Flows that only look where their form says so, or does not say what to do."""
+ONLY_LOOKS = {"runbook_check", "runbook_report"}
+"""Flows that never do anything."""
 ENDS = {"Completed", "Failed", "Cancelled", "Crashed"}
 """How every run may end."""
 MORE_ENDS = {"Checked", "Refused", "StillRunning", "PartlyDone", "Superseded"}
@@ -106,15 +118,41 @@ def test_the_project_is_picked_from_the_saved_blocks(schema: dict[str, Any]) -> 
     assert all(one["description"] for one in schema["properties"].values())
 
 
+def test_no_description_has_marks_that_the_form_would_show_as_they_are(schema: dict[str, Any]) -> None:
+    assert not [name for name, field in {**schema["form"], **schema["properties"]}.items() if "`" in field["description"]]
+
+
+_BLOCK = {"$ref": {"block_document_id": "a3b2"}}
+
+
+@pytest.mark.parametrize(
+    ("flow", "given", "asked"),
+    [
+        (runbook_drill, {"order": {"runbook": "shop.yaml"}, "project": _BLOCK}, []),
+        (runbook_failover, {"order": {"runbook": "shop.yaml"}, "project": _BLOCK}, ["order"]),
+        (accept_offers, {"order": {}, "project": _BLOCK}, []),
+        (image_from_backup, {"project": _BLOCK}, ["order"]),
+        (hand_over, {"project": _BLOCK}, ["order", "recipient"]),
+        (nightly, {"policy": "shop.yaml", "project": _BLOCK}, []),
+        (nightly, {"policy": "shop.yaml"}, ["project"]),
+    ],
+)
+def test_a_form_asks_for_nothing_that_its_deployment_says_whole(flow: Any, given: dict[str, Any], asked: list[str]) -> None:
+    form = form_of(flow, given)
+    assert sorted(form["required"]) == asked
+    assert all(shown["title"][0].isupper() and "_" not in shown["title"] for shown in form["properties"].values())
+
+
 @pytest.mark.parametrize("flow", descriptions())
 def test_every_end_that_a_run_may_have_stands_in_its_description_with_what_to_do(flow: str) -> None:
     rows = re.findall(r"^\| (\w+) \| .+ \| .+ \|$", descriptions()[flow], re.MULTILINE)
     if re.search(r"ends as those of \*[\w/-]+\* do", descriptions()[flow]):
         assert not rows
         return
-    assert set(rows) >= ENDS
+    assert set(rows) >= (ENDS - {"Completed"} if flow in ONLY_LOOKS else ENDS)
     assert set(rows) <= ENDS | MORE_ENDS
-    assert ("Checked" in rows) is (flow in LOOKS)
+    assert ("Checked" in rows) is (flow in LOOKS | ONLY_LOOKS)
+    assert ("Completed" in rows) is (flow not in ONLY_LOOKS)
     assert len(rows) == len(set(rows))
 
 

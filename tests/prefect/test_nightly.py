@@ -32,7 +32,7 @@ from flows.nightly_shard import nightly_shard
 from flows.reconcile import reconcile
 from tests.prefect.test_flow import asked, pages
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
+pytestmark = pytest.mark.usefixtures("server")
 
 WriteIt = Callable[..., str]
 Heard = Callable[[], Awaitable[list[Event]]]
@@ -112,6 +112,22 @@ async def test_a_night_makes_an_image_of_every_server_one_task_per_verb_and_serv
     run_of_it = await seen(state)
     assert (run_of_it.name, run_of_it.tags) == ("night of nightly-web.yaml", ["made"])
     assert "\n" not in (state.message or "")
+
+
+async def test_servers_that_would_come_back_with_too_old_a_state_are_an_event_of_their_own(
+    project: Any, region: Emulator, policy: WriteIt, events: Heard
+) -> None:
+    file = policy(backup={"newest_within": "26h", "make_one": "never"})
+    await run(project, file)
+    assert not [one for one in await events() if one.event == "b2i.rpo.breached"]
+    region.cloud.clock.advance(3 * 86400)  # and nobody backs anything up
+    await run(project, file)
+    (event,) = [one for one in await events() if one.event == "b2i.rpo.breached"]
+    assert event.resource.id == "b2i.policy.nightly-web"
+    assert (event.payload["policy"], event.payload["allowed_s"]) == ("nightly-web", 50 * 3600)
+    assert {one["server_name"] for one in event.payload["servers"]} == {f"shop-web-0{number}" for number in range(1, 5)}
+    assert all(one["age_s"] > 3 * 86400 for one in event.payload["servers"])
+    assert "50 h are allowed" in event.payload["summary"]
 
 
 async def test_a_server_whose_image_fails_is_told_and_the_others_have_theirs(

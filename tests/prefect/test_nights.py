@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,8 +16,9 @@ import yaml
 
 from backup_to_image.run_results import NIGHT_RESULT_KEY
 from tests.support.house import SPEED, House, Site, kill_family, patience
+from tests.support.letters import letter_box, unsubscribe
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Nights:
@@ -267,39 +266,17 @@ def await_shards(house: House, night: str, state: str, *, within: float) -> list
 # -- who is told --------------------------------------------------------------------------------------------------------
 
 
-class Letters(BaseHTTPRequestHandler):
-    """Takes what is sent to a webhook."""
-
-    came: list[str] = []
-
-    def do_POST(self) -> None:
-        self.came.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None: ...
-
-
 @pytest.fixture
 def letters(house: House, nights: Nights) -> Iterator[list[str]]:
-    """A webhook on loopback, and the notification block that leads to it."""
-    box = ThreadingHTTPServer(("127.0.0.1", 0), Letters)
-    Letters.came = []
-    threading.Thread(target=box.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{box.server_port}/"
+    """What is sent to a webhook whose block somebody has made."""
     make = (
         "import sys\nfrom prefect.blocks.notifications import CustomWebhookNotificationBlock as Block\n"
         "Block(name='x', url=sys.argv[1], json_data={'text': '{{subject}}: {{body}}'}).save('b2i-night', overwrite=True)"
     )
-    subprocess.run([sys.executable, "-c", make, address], env=house.environ, check=True, capture_output=True)
-    yield Letters.came
-    box.shutdown()
-    for one in house.ask("POST", "/automations/filter"):
-        if one["name"].startswith(("b2i: a night", "b2i: a sweep")):
-            house.ask("DELETE", f"/automations/{one['id']}")
-    for block in house.ask("POST", "/block_documents/filter"):
-        if block["name"] == "b2i-night":  # or the next test's server would be told of nights as well
-            house.ask("DELETE", f"/block_documents/{block['id']}")
+    with letter_box() as box:
+        subprocess.run([sys.executable, "-c", make, box.address], env=house.environ, check=True, capture_output=True)
+        yield box.came
+    unsubscribe(house)
 
 
 def test_a_failed_night_sends_one_message_with_its_summary_and_a_green_one_sends_none(

@@ -19,7 +19,7 @@ from tasks.pages import result_page
 from tests.prefect.test_deletions import again
 from tests.prefect.test_flow import asked, came_of, pages
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
+pytestmark = pytest.mark.usefixtures("server")
 
 SERVER = "shop-web-01"
 

@@ -24,7 +24,7 @@ from flows.reconcile import reconcile
 from tasks.runs import start_again
 from tests.prefect.test_flow import asked, pages
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
+pytestmark = pytest.mark.usefixtures("server")
 
 Account = dict[str, Any]
 DEPLOYMENT = "image-from-backup/on-demand"

@@ -11,7 +11,7 @@ import pytest
 from backup_to_image.cli.demo import CLOUD
 from tests.support.house import BIN, House, patience
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 RECONCILER = "reconcile/every-ten-minutes"
 

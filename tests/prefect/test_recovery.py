@@ -20,7 +20,6 @@ from tests.support.yard import DOZEN, POINTS, Came, Point, kill_at
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("house"),
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds a run's process under /proc"),
 ]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.house import SPEED, House, kill_family
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def waiting_run(house: House, backup: str, seconds: float) -> str:

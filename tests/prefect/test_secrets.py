@@ -1,6 +1,6 @@
 """After all of that no secret lies anywhere: logs, Prefect's database and home, pages, journal, traces.
 
-It runs last of the xdist group `house`, over what the others have left there.
+It runs last of those in the `house`, over what the others have left there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.house import BIN, House
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("house"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 TOKEN = re.compile(rb"MII[\w-]{200}")
 """As the emulated cloud writes its tokens, of which it keeps the fingerprints alone."""

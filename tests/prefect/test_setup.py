@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from prefect.blocks.notifications import SlackWebhook
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.schedules import CronSchedule
@@ -22,8 +22,6 @@ from backup_to_image.cli.submit import submit
 from backup_to_image.errors import UsageError
 from backup_to_image.forms import OrderForm
 from deployments.setup import ROOT, Item, main, set_up
-
-pytestmark = pytest.mark.xdist_group("prefect")
 
 DEPLOYMENT = "image-from-backup/on-demand"
 RECONCILER = "reconcile/every-ten-minutes"
@@ -222,7 +220,7 @@ async def no_nights(request: pytest.FixtureRequest) -> None:
     """Each test begins without deployments of policies: what others left would be told as left over."""
     if "server" in request.fixturenames:
         async with get_client() as client:
-            for tag in ("b2i-night", "b2i-retention", "b2i-block"):
+            for tag in ("b2i-night", "b2i-retention", "b2i-block", "b2i-readiness"):
                 ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[tag]))
                 for one in await client.read_deployments(deployment_filter=ours):
                     await client.delete_deployment(one.id)
@@ -380,6 +378,8 @@ async def test_a_notification_block_has_automations_for_failed_nights_and_deleti
     block = SlackWebhook(url=SecretStr("http://127.0.0.1:9/"))
     await block.asave("b2i-night", overwrite=True)
     names = ("b2i: a night failed", "b2i: a night was not begun", "b2i: a sweep or a retention failed")
+    names = (*names, "b2i: a recovery point is too old", "b2i: a runbook asks", "b2i: a runbook has ended")
+    names = (*names, "b2i: an approval waits too long")
     created = {f"{item.kind} {item.name}" for item in await set_up() if item.change == "created"}
     assert created >= {f"automation {name}" for name in names}
     assert set(changes(await set_up()).values()) == {"unchanged"}
@@ -393,6 +393,45 @@ async def test_a_notification_block_has_automations_for_failed_nights_and_deleti
         await client.delete_block_document(document.id)
 
 
+async def test_an_address_in_the_environment_becomes_the_notification_block_and_is_shown_nowhere(
+    server: str, credentials: dict[str, Any], policies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("B2I_NOTIFY_WEBHOOK", "http://127.0.0.1:9/a-secret-path")
+    (looked,) = [item for item in await set_up(check=True) if item.name == "b2i-night"]
+    assert (looked.kind, looked.change) == ("block", "created")
+    made = await set_up()
+    again = await set_up()
+    monkeypatch.setenv("B2I_NOTIFY_WEBHOOK", "http://127.0.0.1:9/another-secret-path")
+    moved = await set_up()
+    async with get_client() as client:
+        document = await client.read_block_document_by_name("b2i-night", "custom-webhook", include_secrets=False)
+        try:
+            assert (changes(made)["block b2i-night"], changes(moved)["block b2i-night"]) == ("created", "updated")
+            assert changes(made)["automation b2i: a night failed"] == "created"
+            assert set(changes(again).values()) == {"unchanged"}
+            assert "secret-path" not in "".join(map(str, (*made, *again, *moved, document.data)))
+        finally:
+            for item in made:
+                if item.kind == "automation" and item.change == "created":
+                    (automation,) = await client.read_automations_by_name(item.name)
+                    await client.delete_automation(automation.id)
+            await client.delete_block_document(document.id)
+
+
+async def test_a_notification_block_that_somebody_made_stays_whatever_the_environment_says(
+    server: str, credentials: dict[str, Any], policies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("B2I_NOTIFY_WEBHOOK", "http://127.0.0.1:9/")
+    theirs = CustomWebhookNotificationBlock(name="the night shift", url="http://127.0.0.1:9/theirs")
+    for block in (SlackWebhook(url=SecretStr("http://127.0.0.1:9/")), theirs):
+        await block.asave("b2i-night", overwrite=True)
+        (told,) = [item for item in await set_up(check=True) if item.name == "b2i-night"]
+        assert (told.change, "made by somebody" in told.note) == ("unchanged", True)
+        async with get_client() as client:
+            slug = block.get_block_type_slug()
+            await client.delete_block_document((await client.read_block_document_by_name("b2i-night", slug)).id)
+
+
 async def test_a_policy_whose_nights_are_shared_has_a_deployment_for_its_shards_too(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
@@ -403,3 +442,54 @@ async def test_a_policy_whose_nights_are_shared_has_a_deployment_for_its_shards_
     async with get_client() as client:
         shard = await client.read_deployment_by_name("nightly-shard/shared")
     assert shard.global_concurrency_limit is None
+
+
+# -- runbooks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runbooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a b2i.yaml, with one runbook in it."""
+    folder = tmp_path / "runbooks"
+    folder.mkdir()
+    (tmp_path / "b2i.yaml").write_text("directories: {runbooks: runbooks}\n")
+    monkeypatch.setenv("B2I_CONFIG", str(tmp_path / "b2i.yaml"))
+    write_book(folder, "shop.yaml", "shop")
+    return folder
+
+
+def write_book(folder: Path, file: str, name: str, **keys: Any) -> None:
+    network = {"network": {"vpc": "drill-vpc", "subnet": "drill-net"}}
+    told = {"name": name, "drill": network, "groups": [{"name": "all", "servers": [{"source": "shop-web-01"}]}]} | keys
+    (folder / file).write_text(yaml.safe_dump(told))
+
+
+async def test_each_runbook_is_looked_at_every_morning_once_its_schedule_is_switched_on(
+    server: str, credentials: dict[str, Any], runbooks: Path
+) -> None:
+    await set_up()
+    async with get_client() as client:
+        deployment = await client.read_deployment_by_name("runbook-check/shop")
+        (schedule,) = deployment.schedules
+        assert deployment.parameters["order"] == {"runbook": "shop.yaml", "run_as": "all"}
+        assert set(deployment.parameters) == {"order", "project"}
+        assert (schedule.active, schedule.schedule) == (False, CronSchedule(cron="30 6 * * *", timezone="Europe/Berlin"))
+        assert "shop.yaml" in (deployment.description or "")
+        assert set(changes(await set_up()).values()) == {"unchanged"}
+        (runbooks / "shop.yaml").unlink()
+        (told,) = [item for item in await set_up() if item.name == "runbook-check/shop"]
+        assert (told.change, told.note.partition(";")[0]) == ("gone", "its runbook is gone, or is not run so any more")
+
+
+async def test_a_runbook_that_cannot_be_deployed_is_told_and_keeps_no_other_from_it(
+    server: str, credentials: dict[str, Any], runbooks: Path
+) -> None:
+    write_book(runbooks, "mistaken.yaml", "mistaken", colour="red")
+    write_book(runbooks, "twice.yaml", "shop")
+    write_book(runbooks, "general.yaml", "of-a-runbook")
+    told = {item.name: item.note for item in await set_up() if item.change == "refused"}
+    assert set(told) == {"mistaken.yaml", "twice.yaml", "general.yaml"}
+    assert "colour: unknown key" in told["mistaken.yaml"]
+    assert "'shop' is the name of shop.yaml already" in told["twice.yaml"]
+    async with get_client() as client:
+        assert await client.read_deployment_by_name("runbook-check/shop")

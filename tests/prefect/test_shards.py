@@ -19,7 +19,7 @@ from flows.nightly_shard import nightly_shard
 from tasks.runs import LEFT_ALONE, night_is_cancelled, stop_shards
 from tasks.shards import workers_of
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("server")]
+pytestmark = pytest.mark.usefixtures("server")
 
 NIGHT = date(2026, 11, 25)
 DEADLINE = datetime(2026, 11, 26, 4, 30, tzinfo=UTC)

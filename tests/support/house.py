@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,20 @@ from backup_to_image.cli.demo import CLOUD, write_files
 from backup_to_image.run_results import ORDER_RESULT_KEY, RESULT_KEY
 from tests.support.served import Served
 
-__all__ = ["BIN", "DEPLOYMENT", "ROOT", "SPEED", "House", "Site", "kill_family", "open_house", "patience", "processes_of"]
+__all__ = [
+    "BIN",
+    "DEPLOYMENT",
+    "ROOT",
+    "SPEED",
+    "House",
+    "Site",
+    "kill_family",
+    "open_house",
+    "patience",
+    "processes_of",
+    "runs_below",
+    "stop",
+]
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -358,12 +371,24 @@ def processes_of(run: str) -> list[int]:
     return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if mark in _content(path)]
 
 
-def kill_family(root: int) -> None:
+def runs_below(root: int) -> set[str]:
+    """The runs that a worker's processes work on."""
+    mark = b"PREFECT__FLOW_RUN_ID="
+    words = [word for process in family_of(root) for word in _content(Path(f"/proc/{process}/environ")).split(b"\0")]
+    return {word.removeprefix(mark).decode() for word in words if word.startswith(mark)}
+
+
+def family_of(root: int) -> set[int]:
+    """A process and all that it has begun."""
     family = {root}
     parents = {int(stat.parent.name): _parent(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
     while more := {pid for pid, parent in parents.items() if parent in family} - family:
         family |= more
-    for process in family:
+    return family
+
+
+def kill_family(root: int) -> None:
+    for process in family_of(root):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
@@ -413,12 +438,15 @@ def patience(seconds: float, what: str) -> Iterator[Iterator[int]]:
 
 
 @contextmanager
-def open_house(folder: Path) -> Iterator[House]:
-    """A house with everything set up and one worker."""
+def open_house(folder: Path, furnish: Callable[[House], None] | None = None, **environ: str) -> Iterator[House]:
+    """A house with everything set up and one worker; `furnish` puts policies and runbooks into the worker's directories first."""
     with ExitStack() as processes:
         house = House(folder, processes)
+        house.environ |= environ
         house.start_server()
-        made = house.setup()
+        if furnish:
+            furnish(house)
+        made = house.setup(B2I_CONFIG=str(house.files["settings"])) if furnish else house.setup()
         assert made.returncode == 0, made.stdout + made.stderr
         house.start_worker()
         yield house

@@ -161,7 +161,7 @@ class Region:
     instead: dict[str, int] = field(default_factory=dict[str, int])
     """The status of answers without a body that are given in place of the region's, by operation."""
     by_flow: Mapping[str, Callable[["Region", Options], None]] = field(default_factory=dict[str, Any])
-    """Commands that are not done here, but by their flow."""
+    """Commands that are not done here, but by their flow; of a command with parts such as `runbook drill`, those."""
     listens: bool = False
     """Whether time also passes for guests while nobody asks the region anything; needed where probes are asked."""
 
@@ -183,7 +183,8 @@ class Region:
             "auth_url": account["auth_url"],
         } | changes
         clouds = {"shop": {"auth": shop, "region_name": account["region"]}}
-        clouds["dr"] = {"auth": shop | {"project_id": account["second_project"]}, "region_name": account["region"]}
+        if "second_project" in account:
+            clouds["dr"] = {"auth": shop | {"project_id": account["second_project"]}, "region_name": account["region"]}
         partner = {
             "username": guest["user"],
             "password": guest["password"],
@@ -195,10 +196,11 @@ class Region:
         (self.folder / "clouds.yaml").write_text(yaml.safe_dump({"clouds": clouds}))
 
     def write_settings(self, **changes: Any) -> None:
+        known = {"dr": self.account.get("second_project"), "partner": self.account["recipient"]["project_id"]}
         told = {
-            "projects": {"dr": self.account["second_project"], "partner": self.account["recipient"]["project_id"]},
+            "projects": {name: ident for name, ident in known.items() if ident},
             "journal": "journal",
-            "directories": {"launch": "."},
+            "directories": {"launch": ".", "runbooks": "."},
         } | changes
         (self.folder / "b2i.yaml").write_text(yaml.safe_dump(told))
 
@@ -239,10 +241,10 @@ class Region:
         with here, _standing_in(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             stdin, sys.stdin = sys.stdin, _Terminal(typed) if typed is not None else io.StringIO()
             try:
-                options = Options(connect=None if network else self.connect)
-                if self.by_flow and (arguments and arguments[0] in self.by_flow):
+                options = Options(connect=None if network else self.connect, clock=None if network else self.clock)
+                if by_flow := self.by_flow.get(arguments[0]) or self.by_flow.get(" ".join(arguments[:2])):
                     given.insert(0, "--prefect")
-                    self.by_flow[arguments[0]](self, options)
+                    by_flow(self, options)
                 run(given, options=options)
             except SystemExit as ended:
                 code = ended.code

@@ -33,6 +33,7 @@ _COMMANDS = {
     "teardown": ("teardown", "Remove a launch: servers, disks, addresses; prove that nothing is left."),
     "change-os": ("change_os", "Replace a server's system disk by an image's; data disks stay as they are."),
     "nightly": ("nightly", "Give every server of a policy its image of tonight."),
+    "runbook": ("runbook", "Bring a set of servers back, in order: whether it would work, as a drill, for real."),
     "retention": ("retention", "Show which images of a policy stay and which go, by which rule; delete those with --apply."),
     "reconcile": ("reconcile", "Finish what killed or impatient runs left; tell what was never begun."),
     "board": ("board", "The fleet in the morning: newest images, their age, what is late or failing."),

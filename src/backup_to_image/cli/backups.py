@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import click
 
 from backup_to_image.cli.options import Options, common_options
@@ -42,7 +44,9 @@ def command(options: Options, server: str | None, usable: bool) -> int:
                             "server_id": backup.resource_id if backup.kind == "server" else None,
                             "server_name": backup.resource_name or None,
                             "status": backup.status,
-                            "created_at": backup.created_at.isoformat().replace("+00:00", "Z") if backup.created_at else None,
+                            "created_at": _told(backup.created_at),
+                            "taken_at": _told(backup.taken_at),
+                            "replica": backup.replica,
                             "size_gb": backup.size_gb,
                             "image_ids": list(backup.image_ids),
                             "usable": not reason,
@@ -56,8 +60,12 @@ def command(options: Options, server: str | None, usable: bool) -> int:
             for column in ("backup", "of", "made (UTC)", "GB", "can become an image"):
                 table.add_column(column, overflow="fold", justify="right" if column == "GB" else "left")
             for backup, reason in rows:
-                made = f"{backup.created_at:%Y-%m-%d %H:%M}" if backup.created_at else ""
+                made = f"{backup.latest_at:%Y-%m-%d %H:%M}" if backup.latest_at else ""
+                if made and not backup.taken_at:
+                    made = f"before {made}"
                 verdict = f"[dim]no: {escape(reason)}[/]" if reason else "[green]yes[/]"
+                if backup.replica:
+                    verdict += ", a replica"
                 table.add_row(
                     backup.id, escape(backup.resource_name or backup.resource_id), made, str(backup.size_gb or ""), verdict
                 )
@@ -65,3 +73,7 @@ def command(options: Options, server: str | None, usable: bool) -> int:
         return 0
 
     return perform(options, work, blank={"backups": [], "error": None})
+
+
+def _told(moment: datetime | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None

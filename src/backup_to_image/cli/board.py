@@ -29,6 +29,7 @@ BLANK: dict[str, Any] = {
     "policies": [],
     "quota": None,
     "overdue": [],
+    "runbooks": [],
     "gb_pinned": None,
     "findings": [],
     "unread": {},
@@ -117,6 +118,9 @@ def _show(output: Output, board: Board, *, everything: bool) -> None:
         counts = ", ".join(f"{number} {outcome}" for outcome, number in policy.counts.items())
         night = f"night {policy.night} {policy.outcome}" + (f": {counts}" if counts else "") if policy.night else "no night yet"
         output.show(escape(f"policy {policy.name}: {night}"))
+    for book in board.runbooks:
+        state = "ready" if book.ready else f"NOT ready, {book.score} of 100"
+        output.show(escape(f"runbook {book.name} ({' and '.join(book.modes)}): {state}, seen {book.at:%Y-%m-%d %H:%M} UTC"))
     for finding in board.findings:
         output.show(f"[red]![/] {escape(finding)}")
     for one in board.overdue:

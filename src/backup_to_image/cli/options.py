@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from backup_to_image.clock import Clock
     from backup_to_image.forms import ActionForm
     from backup_to_image.otc import Cloud
     from backup_to_image.told.told import Told
@@ -36,6 +37,8 @@ class Options:
     """The command as it was typed, without `b2i`: what to go on with is told in its own words."""
     connect: Callable[..., AbstractAsyncContextManager[Cloud]] | None = None
     """Whoever runs a command inside his own process may say how its cloud is reached; else `Cloud.connect`, over the network."""
+    clock: Clock | None = None
+    """The same of the time, where no cloud tells it."""
     order: Callable[[ActionForm, dict[str, str | None], Callable[[str], None]], Awaitable[Told]] | None = None
     """The same of `--prefect`: who does what a form orders, with these blocks. Else the form's deployment."""
 

@@ -52,6 +52,8 @@ class Output:
         self.words = words
         self.left: Leftovers | None = None
         """What the cloud has of an order that was stopped."""
+        self.undone = ""
+        """What a stop has undone, where it leaves nothing to go on with."""
         self.as_json = json
         self.quiet = quiet
         self.blank = blank
@@ -103,7 +105,7 @@ class Output:
             self.show(grid_table(grid))
         if told.proof:
             self.report(told.proof)
-        self.show(*filter(None, [told.code]), *told.notes)
+        self.show(*(escape(words) for words in (told.code, *told.notes) if words))
         if error and not self.as_json:
             self._trouble(error, told, go_on)
         return told.exit_code
@@ -149,13 +151,16 @@ class Output:
 
     def interrupted(self, signal_name: str) -> None:
         """Say what a stop leaves behind: nothing is undone, the next run adopts it."""
-        message = f"Stopped by {signal_name}. What the cloud was asked to make, it goes on making."
+        message = f"Stopped by {signal_name}. {self.undone or 'What the cloud was asked to make, it goes on making.'}"
         if self.left and self.left.stray:
             message += f" Left behind by a launch that failed, as it seems: {', '.join(one.words for one in self.left.stray)}."
-        action = f"The same command finds it and goes on: `{shlex.join(('b2i', *self.words))}`."
+        again = f"`{shlex.join(('b2i', *self.words))}`"
+        action = (
+            f"The same command begins another: {again}." if self.undone else f"The same command finds it and goes on: {again}."
+        )
         content: dict[str, Any] = {"error": {"code": "b2i.interrupted", "message": message, "action": action, "retryable": True}}
         if "outcome" in self.blank:
-            content["outcome"] = "still_running"
+            content["outcome"] = "failed" if self.undone else "still_running"
         if self.left:
             content |= {f"{kind}_id": ident for kind, ident in self.left.handle.items() if f"{kind}_id" in self.blank}
         self.result(content)
@@ -167,7 +172,7 @@ class Output:
 
 def report_table(report: Report) -> Table:
     """A report as a table: what was looked at, how it came out, why, and what to do."""
-    table = Table(title=f"Checks of {report.subject}", title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(title=f"Checks of {escape(report.subject)}", title_justify="left", show_edge=False, pad_edge=False)
     for column in ("check", "verdict", "what was seen, and what to do"):
         table.add_column(column, overflow="fold")
     for check in report.checks:
@@ -176,7 +181,7 @@ def report_table(report: Report) -> Table:
             words += f"\n→ {escape(check.action)}"
         if check.verdict == "refused":
             words += f"\n  waiting helps: {'yes' if check.waiting_helps else 'no'}" + (
-                f"; the cloud would say {check.code}" if check.code else ""
+                f"; the cloud would say {check.code}" if check.code and not check.code.startswith("b2i.") else ""
             )
         table.add_row(check.rule, _VERDICTS[check.verdict], words)
     return table

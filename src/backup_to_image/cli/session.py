@@ -21,7 +21,7 @@ from backup_to_image.otc import Cloud, Credentials, Exchange, read_clouds
 from backup_to_image.settings import Settings, read_settings
 from backup_to_image.steps.context import Context
 
-__all__ = ["configured", "connected", "perform", "tracing"]
+__all__ = ["configured", "connected", "here_alone", "perform", "remembered", "tracing"]
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +86,7 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
 
     Raises UsageError with every mistake of clouds.yaml, b2i.yaml and the environment; LoginRefused; JournalError.
     """
-    if options.prefect:
-        raise UsageError(
-            "--prefect: no deployment does what this command does.",
-            action="Leave it out: b2i does it in its own process.",
-        )
+    here_alone(options)
     settings, credentials = configured(options, output, cloud_name=cloud_name)
     with tracing(options) as trace:
         async with (options.connect or Cloud.connect)(credentials, trace=trace) as cloud:
@@ -101,6 +97,24 @@ async def connected(options: Options, output: Output, *, cloud_name: str | None 
                 for warning in journal.warnings:
                     output.note(warning)
                 yield Context(cloud, journal, settings, tell=output.say)
+
+
+@asynccontextmanager
+async def remembered(options: Options) -> AsyncGenerator[Journal]:
+    """The journal alone, for what needs no cloud. Raises UsageError, JournalError."""
+    here_alone(options)
+    settings = read_settings(options.config)
+    async with Journal.at(settings.journal_place(os.environ), clock=options.clock) as journal:
+        yield journal
+
+
+def here_alone(options: Options) -> None:
+    """Raises UsageError where a deployment is asked for what none does."""
+    if options.prefect:
+        raise UsageError(
+            "--prefect: no deployment does what this command does.",
+            action="Leave it out: b2i does it in its own process.",
+        )
 
 
 def configured(options: Options, output: Output, *, cloud_name: str | None = None) -> tuple[Settings, Credentials]:

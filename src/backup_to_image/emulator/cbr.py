@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from . import cbr_checkpoints, cbr_members
-from .cbr_shape import backup_body, child_body, images_of, vault_body
+from .cbr_shape import backup_body, child_body, images_of, made_at, vault_body
 from .cloud import Cloud
 from .routing import Operation
 from .services import Service
@@ -90,7 +90,7 @@ def list_backups(cloud: Cloud, call: Call) -> Answer:
         return _children(cloud, call)
     found = [backup for backup in _candidates(cloud, call) if _fits(cloud, backup, query)]
     for key, reverse in reversed(_sorting(query.get("sort"))):
-        found.sort(key=lambda backup, key=key: str(backup.get(key) or ""), reverse=reverse)
+        found.sort(key=lambda backup, key=key: _sorted_by(cloud, backup, key), reverse=reverse)
     page, offset, limit = paged(found, query)
     body = [backup_body(cloud, backup, call.project, with_children=False) for backup in page]
     return Answer(200, {"backups": body, "count": len(found), "offset": offset, "limit": limit})
@@ -131,9 +131,9 @@ def _fits(cloud: Cloud, backup: Doc, query: Doc) -> bool:
             return False
     if "status" in query and backup["status"] not in query["status"]:
         return False
-    if "start_time" in query and moment(backup["created_at"]) < _time(query["start_time"]):
+    if "start_time" in query and moment(made_at(cloud, backup)) < _time(query["start_time"]):
         return False
-    if "end_time" in query and moment(backup["created_at"]) > _time(query["end_time"]):
+    if "end_time" in query and moment(made_at(cloud, backup)) > _time(query["end_time"]):
         return False
     if "used_percent" in query:
         vault = cloud.get("vault", backup["vault_id"])
@@ -155,7 +155,13 @@ def _sorting(text: str | None) -> list[tuple[str, bool]]:
     if text is None:
         return []
     parts = (part.partition(":") for part in text.split(","))
-    return [("created_at" if key == "protected_at" else key, direction != "asc") for key, _, direction in parts]
+    return [(key, direction != "asc") for key, _, direction in parts]
+
+
+def _sorted_by(cloud: Cloud, backup: Doc, key: str) -> str:
+    if key == "protected_at":
+        return str(backup.get("taken_at", backup["created_at"]))
+    return made_at(cloud, backup) if key == "created_at" else str(backup.get(key) or "")
 
 
 def paged(found: list[Any], query: Doc) -> tuple[list[Any], int, int]:

@@ -9,7 +9,7 @@ from .making import fraction
 from .store import moment
 from .wire import Doc
 
-__all__ = ["PROVIDERS", "backup_body", "child_body", "images_of", "spell", "used_mb", "vault_body"]
+__all__ = ["PROVIDERS", "backup_body", "child_body", "images_of", "made_at", "spell", "used_mb", "vault_body"]
 
 PROVIDERS = {
     "OS::Nova::Server": "0daac4c5-6707-4851-97ba-169e36266b66",
@@ -59,6 +59,13 @@ def images_of(cloud: Cloud, backup: Doc, project: str, *, as_listed: bool = Fals
     ]
 
 
+def made_at(cloud: Cloud, backup: Doc) -> str:
+    """What the region tells as the time when a backup was created; of a replica that may be the time of its copying."""
+    original = cloud.switches["replica_times"] == "original"
+    told: str = backup.get("taken_at", backup["created_at"]) if original else backup["created_at"]
+    return told
+
+
 def backup_body(cloud: Cloud, backup: Doc, viewer: str, *, with_children: bool) -> Doc:
     """A backup; lists leave its children out even where it has some (BEHAVIOUR.md 4.2)."""
     share = None if viewer == backup["project"] else cloud.get("backup-member", share_id(cloud, backup["id"], viewer))
@@ -90,9 +97,9 @@ def backup_body(cloud: Cloud, backup: Doc, viewer: str, *, with_children: bool) 
         "image_type": backup["image_type"],
         "checkpoint_id": backup["checkpoint_id"],
         "vault_id": (share or {}).get("vault_id") or backup["vault_id"],
-        "project_id": backup["project"],
+        "project_id": _told_project(cloud, backup),
         "provider_id": PROVIDERS[backup["resource_type"]],
-        "created_at": spell(cloud, backup["id"], backup["created_at"]),
+        **_times(cloud, backup, backup["id"]),
         "updated_at": spell(cloud, backup["id"], backup["updated_at"]),
         "expired_at": spell(cloud, backup["id"], backup["expired_at"]),
         "enterprise_project_id": 0,
@@ -100,6 +107,19 @@ def backup_body(cloud: Cloud, backup: Doc, viewer: str, *, with_children: bool) 
         "children": [child_body(cloud, backup, disk) for disk in backup["disks"]] if with_children and of_server else [],
     }
     return _without_empty(cloud, body, "description", "expired_at")
+
+
+def _told_project(cloud: Cloud, backup: Doc) -> str:
+    told: str = backup["project"]
+    return backup.get("source_project", told) if cloud.switches["replica_project"] == "source" else told
+
+
+def _times(cloud: Cloud, backup: Doc, identity: str) -> Doc:
+    """When it was created, and of a replica perhaps when the state was taken that it holds."""
+    told: Doc = {"created_at": spell(cloud, identity, made_at(cloud, backup))}
+    if "taken_at" in backup and cloud.switches["replica_times"] != "copied":
+        told["protected_at"] = spell(cloud, identity, backup["taken_at"])
+    return told
 
 
 def child_body(cloud: Cloud, backup: Doc, disk: Doc) -> Doc:
@@ -115,10 +135,10 @@ def child_body(cloud: Cloud, backup: Doc, disk: Doc) -> Doc:
         "image_type": backup["image_type"],
         "checkpoint_id": backup["checkpoint_id"],
         "vault_id": backup["vault_id"],
-        "project_id": backup["project"],
+        "project_id": _told_project(cloud, backup),
         "provider_id": PROVIDERS["OS::Cinder::Volume"],
         "parent_id": backup["id"],
-        "created_at": spell(cloud, disk["id"], backup["created_at"]),
+        **_times(cloud, backup, disk["id"]),
         "children": [],
         "extend_info": {"auto_trigger": backup["auto"], "incremental": backup["incremental"], **_disk_info(cloud, disk)},
     }

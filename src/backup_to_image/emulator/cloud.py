@@ -68,8 +68,10 @@ class Cloud:
 
     def new(self, kind: str, doc: Doc, *, hex_id: bool = False) -> Doc:
         """Keep a new thing; an id and a `created_at` are given where it has none."""
-        doc.setdefault("id", uuid.uuid4().hex if hex_id else str(uuid.uuid4()))
-        doc.setdefault("created_at", self.stamp())
+        if "id" not in doc:
+            doc["id"] = uuid.uuid4().hex if hex_id else str(uuid.uuid4())
+        if "created_at" not in doc:
+            doc["created_at"] = self.stamp()
         return self.store.put(kind, doc)
 
     def save(self, kind: str, doc: Doc) -> Doc:

@@ -47,4 +47,4 @@ def backup_behind(cloud: Cloud, image: Doc) -> Doc | None:
 def inherited_profile(cloud: Cloud, backup: Doc | None) -> str:
     """What runs inside a server from this backup (None: from an image without one): the same as where it was made."""
     source = cloud.get("server", backup["resource_id"]) if backup is not None else None
-    return (source or {}).get("profile") or HEALTHY
+    return (source or backup or {}).get("profile") or HEALTHY  # a replica's source is in another region, so it knows by itself

@@ -48,6 +48,8 @@ class Front:
         if scope["type"] != "http":
             return
         body = await _read(receive)
+        if body is None:
+            return
         answer = await self._answer(scope, body)
         await self._send(answer, scope["method"], send)
 
@@ -79,7 +81,7 @@ class Front:
         except ConnectionCut:
             self._note(started, service, operation, method, path, query, None, project, names)
             raise
-        self._note(started, service, operation, method, path, query, answer.status, project, names)
+        self._note(started, service, operation, method, path, query, answer, project, names)
         return answer
 
     async def _carry_out(
@@ -182,7 +184,7 @@ class Front:
         method: str,
         path: str,
         query: str,
-        status: int | None,
+        answer: Answer | None,
         project: str | None,
         faults: list[str],
     ) -> None:
@@ -196,7 +198,8 @@ class Front:
                 "method": method,
                 "path": path,
                 "query": query,
-                "status": status,
+                "status": answer.status if answer else None,
+                "code": answer.code if answer else None,
                 "project": project,
                 "faults": faults,
             }
@@ -217,15 +220,16 @@ class Front:
 
 
 def _refused(service: str, refusal: Refusal) -> Answer:
-    return Answer(refusal.status, error_body(service, refusal))
+    return Answer(refusal.status, error_body(service, refusal), code=refusal.code)
 
 
-async def _read(receive: Any) -> bytes:
+async def _read(receive: Any) -> bytes | None:
+    """The body; None where whoever asks was gone before all of it was here: half a request is none."""
     chunks: list[bytes] = []
     while True:
         event = await receive()
         if event["type"] == "http.disconnect":
-            return b"".join(chunks)
+            return None
         chunks.append(event.get("body", b""))
         if not event.get("more_body"):
             return b"".join(chunks)

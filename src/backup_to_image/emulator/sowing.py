@@ -21,7 +21,7 @@ from .store import timestamp
 from .things import device_name
 from .wire import Doc
 
-__all__ = ["Sower", "span", "stable_hex", "stable_id"]
+__all__ = ["Sower", "span", "stable_hex", "stable_id", "volume_documents"]
 
 _NAMESPACE = uuid.UUID("6b8f5c0e-3d1a-5b62-9a5e-0d4c8b2f7e11")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -80,6 +80,7 @@ class Sower:
             history.vaults(project, (*place, "vaults"))
         for place, project in plots:
             history.single_backups(project, (*place, "backups"))
+            history.replicas(project, (*place, "replicas"))
             history.images(project, (*place, "images"))
             history.older_images(project)
             self._private_images(project, (*place, "private_images"))
@@ -265,29 +266,10 @@ class Sower:
         owner = self.projects[project]["id"]
         identity = stable_id("server", project, given["name"])
         born = self.before(span(given.get("age", "400d")))
-        volumes: list[str] = []
-        for position, disk in enumerate(given["disks"]):
-            more: dict[str, Any] = {"size": disk} if isinstance(disk, int) else disk
-            volume: Doc = {
-                "id": stable_id("volume", project, given["name"], str(position)),
-                "project": owner,
-                "name": f"{given['name']}-{'root' if position == 0 else f'data{position}'}",
-                "size": more["size"],
-                "type": more.get("type", "SAS"),
-                "az": zone,
-                "status": "in-use",
-                "server_id": identity,
-                "device": device_name(position),
-                "bootable": position == 0,
-                "encrypted": bool(more.get("encrypted")),
-                "cmk_id": stable_id("cmk", project) if more.get("encrypted") else None,
-                "multiattach": bool(more.get("shared")),
-                "snapshot_id": None,
-                "metadata": {},
-                "image_id": None,
-                "created_at": born,
-            }
-            volumes.append(self.cloud.new("volume", volume)["id"])
+        volumes = [
+            self.cloud.new("volume", {"project": owner, **volume})["id"]
+            for volume in volume_documents(project, given["name"], given["disks"], zone, born)
+        ]
         mac = hashlib.sha256(identity.encode()).hexdigest()
         address = str(ipaddress.ip_network(network["cidr"])[host])
         server: Doc = {
@@ -380,6 +362,34 @@ class Sower:
                 "known": known,
             },
         )
+
+
+def volume_documents(project: str, server: str, disks: list[Any], zone: str, born: str) -> list[Doc]:
+    """The disks of a seeded server, the system disk first."""
+    found: list[Doc] = []
+    for position, disk in enumerate(disks):
+        more: dict[str, Any] = {"size": disk} if isinstance(disk, int) else disk
+        found.append(
+            {
+                "id": stable_id("volume", project, server, str(position)),
+                "name": f"{server}-{'root' if position == 0 else f'data{position}'}",
+                "size": more["size"],
+                "type": more.get("type", "SAS"),
+                "az": zone,
+                "status": "in-use",
+                "server_id": stable_id("server", project, server),
+                "device": device_name(position),
+                "bootable": position == 0,
+                "encrypted": bool(more.get("encrypted")),
+                "cmk_id": stable_id("cmk", project) if more.get("encrypted") else None,
+                "multiattach": bool(more.get("shared")),
+                "snapshot_id": None,
+                "metadata": {},
+                "image_id": None,
+                "created_at": born,
+            }
+        )
+    return found
 
 
 def plain_image(name: str, given: Doc, system: Doc, made: str, *, owner: str | None) -> Doc:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from .guests import HEALTHY, PROFILES
 from .making import NewId, backup_document, image_document, image_seconds
 from .seeding import Place, choose
-from .sowing import Sower, span, stable_id
+from .sowing import Sower, span, stable_hex, stable_id, volume_documents
 from .store import moment, timestamp
 from .wire import Doc
 
@@ -76,6 +77,49 @@ class History:
                 guest = choose(self.seed, (*here, "shared_with", guest_name), guest_name, self.sower.projects, "project")
                 self._share(backup, guest, status, here)
 
+    def replicas(self, project: Doc, place: Place) -> None:
+        """Backups of servers of another region, as CBR has copied them here."""
+        name = project["name"]
+        for at, given in enumerate(project.get("replicas", [])):
+            vault = choose(self.seed, (*place, at, "vault"), given["vault"], self.sower.vaults[name], "vault")
+            if vault["protect_type"] != "replication":
+                raise self.seed.mistake((*place, at, "vault"), f"vault {given['vault']} is not for replicas")
+            system = given.get("os", "ubuntu")
+            if system is not None:
+                system = choose(self.seed, (*place, at, "os"), system, self.sower.systems, "system")
+            choose(self.seed, (*place, at, "profile"), given.get("profile", HEALTHY), PROFILES, "profile")
+            for night in range(given.get("nightly", 1)):
+                replica = self._replica(name, given, vault, system, night)
+                if night == 0:
+                    self.sower.known["backups"]["available"].append(replica["id"])
+
+    def _replica(self, project: str, given: Doc, vault: Doc, system: Doc | None, night: int) -> Doc:
+        """A copy, made later than its backup, of a server that this region has never had."""
+        hour, minute = (int(part) for part in given.get("at", "01:00").split(":"))
+        copied_after = span(given.get("copied_after", "3h"))
+        made = self._night(night, hour, minute, copied_after=copied_after)
+        owner = self.sower.projects[project]
+        account = (self.cloud.get("domain", owner["domain_id"]) or {})["name"]
+        zone = given.get("zone", f"{given['of'].partition('_')[0]}-01")
+        source: Doc = {
+            "id": stable_id("server", given["of"], given["server"]),
+            "project": owner["id"],
+            "name": given["server"],
+            "az": zone,
+            "os": system,
+            "flavor": given["flavor"],
+        }
+        disks = volume_documents(given["of"], given["server"], given["disks"], zone, timestamp(made))
+        names = ("replica", project, given["server"], str(night))
+        backup = self._backup(source, vault, made + copied_after, names, automatic=True, volumes=disks)
+        backup |= {
+            "image_type": "replication",
+            "taken_at": timestamp(made),
+            "source_project": stable_hex("project", account, given["of"]),
+            "profile": given.get("profile"),
+        }
+        return self._keep(backup, vault)
+
     def images(self, project: Doc, place: Place) -> None:
         """Older images, each of the nightly backup of its server made so many nights ago."""
         name = project["name"]
@@ -109,9 +153,9 @@ class History:
     def _user(self, owner: str) -> str:
         return next(user["id"] for user in self.sower.users.values() if owner in user["projects"])
 
-    def _night(self, nights_ago: int, hour: int, minute: int) -> Any:
+    def _night(self, nights_ago: int, hour: int, minute: int, *, copied_after: timedelta = timedelta(0)) -> Any:
         latest = self.sower.now.replace(hour=hour, minute=minute, second=0, microsecond=65_000)
-        if latest > self.sower.now - timedelta(minutes=30):
+        while latest + copied_after > self.sower.now - timedelta(minutes=30):
             latest -= timedelta(days=1)
         return latest - timedelta(days=nights_ago)
 

@@ -40,7 +40,7 @@ _INDEXED: dict[str, tuple[str, ...]] = {
 
 def timestamp(when: datetime) -> str:
     """A moment as documents carry it: UTC with microseconds and Z, so that text sorts like time."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def moment(text: str) -> datetime:

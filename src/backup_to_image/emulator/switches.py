@@ -147,6 +147,19 @@ SWITCHES: tuple[Switch, ...] = (
         "openapi CbrTime",
     ),
     Switch(
+        "replica_times",
+        ("backup_time", "original", "copied"),
+        "a replica: created_at is of the copying and protected_at of the backup, both are of the backup, or only created_at is "
+        "told, of the copying",
+        "14 times of a replica",
+    ),
+    Switch(
+        "replica_project",
+        ("own", "source"),
+        "project_id of a replica: the project that it lies in, or that of the backup that was copied",
+        "14 project of a replica",
+    ),
+    Switch(
         "whole_image_sharing",
         ("allowed", "refused"),
         "full-ECS images can be shared, or not at all (IMG.0135), as one page for eu-ch2 has it",

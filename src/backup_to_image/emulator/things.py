@@ -25,7 +25,8 @@ checkpoint        id, project, vault_id, status, resources [...], skipped [...],
 backup            id, project, name, description, status, updated_at, expired_at, resource_type, resource_id, resource_name, size,
                   az, image_type, checkpoint_id, vault_id, auto, incremental, restore_mode, contain_system_disk, bms, os, flavor,
                   stored_mb, disks [{id (of the child backup), name, volume_id, snapshot_id, size, type, device, system,
-                  encrypted, multiattach}]; a disk backup has one entry in disks. `due` while it is made, restored or deleted
+                  encrypted, multiattach}]; a disk backup has one entry in disks. `due` while it is made, restored or deleted.
+                  A replica: created_at is of the copying; taken_at, source_project, profile (of the server in the other region)
 backup-member     id, backup_id, project = owner, dest_project, status, vault_id, updated_at, image_id
 operation-log     id, project, operation_type, status, ...
 image             id, project (the owner), name, status, updated_at, active_at, protected, tags {key: value or None}, backup_id,

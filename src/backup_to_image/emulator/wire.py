@@ -39,6 +39,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     raw: bytes | None = None  # an answer that is not JSON: HTML from a gateway, half a document
     media_type: str = "application/json"
+    code: str | None = None
+    """Of a coded no."""
 
 
 class Refusal(Exception):

@@ -6,9 +6,18 @@ descriptions and hides patterns and limits.
 
 from backup_to_image.forms.action import ActionForm
 from backup_to_image.forms.fields import as_text, length
-from backup_to_image.forms.files import files_in, launch_order, policies_of, policy_named
+from backup_to_image.forms.files import files_in, launch_order, policies_of, policy_named, runbook_named
 from backup_to_image.forms.filled_in import FilledInForm
 from backup_to_image.forms.image import ImageForm, OrderForm, ServerForm
+from backup_to_image.forms.runbooks import (
+    ApprovalAnswer,
+    DrillForm,
+    FailoverForm,
+    FailureAnswer,
+    RunbookCheckForm,
+    RunbookForm,
+    RunbookReportForm,
+)
 from backup_to_image.forms.servers import ChangeForm, LaunchForm, LaunchingForm, TeardownForm
 from backup_to_image.forms.sharing import (
     AcceptForm,
@@ -24,7 +33,11 @@ __all__ = [
     "AcceptForm",
     "AcceptOffersForm",
     "ActionForm",
+    "ApprovalAnswer",
     "ChangeForm",
+    "DrillForm",
+    "FailoverForm",
+    "FailureAnswer",
     "FilledInForm",
     "HandOverForm",
     "ImageForm",
@@ -32,6 +45,9 @@ __all__ = [
     "LaunchingForm",
     "OrderForm",
     "RejectForm",
+    "RunbookCheckForm",
+    "RunbookForm",
+    "RunbookReportForm",
     "ServerForm",
     "ShareForm",
     "TeardownForm",
@@ -43,4 +59,5 @@ __all__ = [
     "length",
     "policies_of",
     "policy_named",
+    "runbook_named",
 ]

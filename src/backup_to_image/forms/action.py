@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from backup_to_image.errors import UsageError
 from backup_to_image.forms.fields import LENGTH, field, length
 
-__all__ = ["ActionForm", "patience"]
+__all__ = ["ActionForm", "PatientForm", "patience"]
 
 _SPELLED = {"launch": "--spec", "name": "--yes-i-mean", "probes": "--probe"}
 """Options that are called otherwise than their fields."""
@@ -28,7 +28,6 @@ class ActionForm(BaseModel, ABC):
     """The command's name, which is also the flow's."""
     deployment: ClassVar[str]
     """Which deployment of the flow does it."""
-    timeout: str
 
     @property
     @abstractmethod
@@ -58,7 +57,16 @@ class ActionForm(BaseModel, ABC):
 
     def _reads(self) -> tuple[Callable[[], object], ...]:
         """What has to be read before anything is asked of the cloud."""
-        return (lambda: self.patience,)
+        return ()
+
+
+class PatientForm(ActionForm):
+    """One that waits for what it has asked for."""
+
+    timeout: str
+
+    def _reads(self) -> tuple[Callable[[], object], ...]:
+        return (*super()._reads(), lambda: self.patience)
 
     @property
     def patience(self) -> timedelta:

@@ -10,9 +10,10 @@ from backup_to_image.errors import UsageError
 from backup_to_image.model import LaunchOrder
 from backup_to_image.settings import Settings
 from backup_to_image.steps.policy_file import PolicyFile, read_policy
+from backup_to_image.steps.runbook.file import RunbookFile, read_runbook
 from backup_to_image.yamlfile import load_file
 
-__all__ = ["files_in", "launch_order", "policies_of", "policy_named"]
+__all__ = ["files_in", "launch_order", "policies_of", "policy_named", "runbook_named"]
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -27,6 +28,11 @@ def policy_named(name: str, settings: Settings) -> PolicyFile:
     return read_policy(_file_of(name, "policy", "policies", settings))
 
 
+def runbook_named(name: str, settings: Settings) -> RunbookFile:
+    """The runbook of that file name in the worker's directory, never from anywhere else. Raises UsageError."""
+    return read_runbook(_file_of(name, "runbook", "runbooks", settings))
+
+
 def policies_of(settings: Settings, *, tell: Callable[[str], None]) -> list[PolicyFile]:
     """Every policy in the worker's directory; one that cannot be read is told and left out."""
     folder = settings.directory("policies")
@@ -39,7 +45,7 @@ def policies_of(settings: Settings, *, tell: Callable[[str], None]) -> list[Poli
     return found
 
 
-def _file_of(name: str, what: str, key: Literal["launch", "policies"], settings: Settings) -> Path:
+def _file_of(name: str, what: str, key: Literal["launch", "policies", "runbooks"], settings: Settings) -> Path:
     """A file that a parameter names, in the worker's directory for such files."""
     folder, name = settings.directory(key), name.strip()
     if folder is None:

@@ -13,6 +13,7 @@ from backup_to_image.forms.servers import LaunchingForm
 from backup_to_image.model import LaunchOrder
 from backup_to_image.model.orders import DiskType
 from backup_to_image.settings import Settings
+from backup_to_image.yamlfile import read_value
 
 __all__ = ["FilledInForm"]
 
@@ -64,7 +65,7 @@ class FilledInForm(LaunchingForm):
             found: list[Any] = []
             for one in written:
                 try:
-                    found.append(yaml.safe_load(one))
+                    found.append(read_value(one))
                 except yaml.YAMLError:
                     problems.append(f"{title}: {one!r} is no YAML; write it as the example does.")
             return found

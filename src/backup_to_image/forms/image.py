@@ -45,7 +45,7 @@ class ImageForm(BaseModel, ABC):
     launch: str = field(
         7,
         "Launch order",
-        "File name of a launch order in the worker's directory (`directories.launch` of b2i.yaml), such as shop-db-01.yaml. "
+        "File name of a launch order in the worker's directory (directories.launch of b2i.yaml), such as shop-db-01.yaml. "
         "Empty: no server is launched.",
         "",
     )
@@ -115,7 +115,7 @@ class OrderForm(ImageForm):
     backup_id: str = field(
         0,
         "Backup",
-        "Id of the CBR backup of a server (or its name, if only one backup has it). `b2i backups --usable` lists them.",
+        "Id of the CBR backup of a server (or its name, if only one backup has it). The command b2i backups --usable lists them.",
         min_length=1,
     )
 
@@ -141,7 +141,7 @@ class ServerForm(ImageForm):
         1,
         "Backup",
         "newest: its newest backup that can become an image. now: it is backed up first, in the vault that protects it. A run "
-        "keeps to its backup however often it starts; a new run of `now` is a new backup.",
+        "keeps to its backup however often it starts; a new run of now is a new backup.",
         "newest",
     )
 

@@ -7,8 +7,11 @@ from pydantic import ValidationError
 
 from backup_to_image.errors import UsageError
 from backup_to_image.model import Probe
+from backup_to_image.yamlfile import mistakes, read_value
 
 __all__ = ["read_probes"]
+
+_FOR_EXAMPLE = "write for example 'tcp: 22', 'http: {port: 8080, path: /health}' or 'console: \"login:\"'"
 
 
 def read_probes(written: tuple[str, ...], what: str) -> tuple[Probe, ...]:
@@ -17,14 +20,17 @@ def read_probes(written: tuple[str, ...], what: str) -> tuple[Probe, ...]:
     problems: list[str] = []
     for one in written:
         try:
-            found.append(Probe.model_validate(yaml.safe_load(one)))
+            said = read_value(one)
         except yaml.YAMLError:
-            problems.append(f"{what} {one!r}: this is no YAML; write for example 'tcp: 22'.")
+            problems.append(f"{what} {one!r}: this is no YAML; {_FOR_EXAMPLE}.")
+            continue
+        if not isinstance(said, dict):
+            problems.append(f"{what} {one!r}: this is no probe; {_FOR_EXAMPLE}.")
+            continue
+        try:
+            found.append(Probe.model_validate(said))
         except ValidationError as error:
-            mistake = error.errors()[0]
-            where = ".".join(str(part) for part in mistake["loc"])
-            words = mistake["msg"].removeprefix("Value error, ")
-            problems.append(f"{what} {one!r}: {f'{where}: ' if where else ''}{words}.")
+            problems += [f"{what} {one!r}: {mistake}." for mistake in mistakes(error)]
     if problems:
         raise UsageError(problems)
     return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from backup_to_image.errors import UsageError
-from backup_to_image.forms.action import ActionForm, patience
+from backup_to_image.forms.action import PatientForm, patience
 from backup_to_image.forms.fields import field
 from backup_to_image.forms.files import launch_order
 from backup_to_image.forms.probe_words import read_probes
@@ -20,7 +20,7 @@ __all__ = ["ChangeForm", "LaunchForm", "LaunchingForm", "TeardownForm"]
 _GOES_ON = "Past that the cloud goes on; the same order resumes."
 
 
-class LaunchingForm(ActionForm):
+class LaunchingForm(PatientForm):
     """A server from an image; what it is to be, each form of an order says itself."""
 
     image: str = field(0, "Image", "Id of a full-ECS image of this project, or of one that it has accepted.")
@@ -67,7 +67,7 @@ class LaunchForm(LaunchingForm):
     launch: str = field(
         1,
         "Launch order",
-        "File name of a launch order in the worker's directory (`directories.launch` of b2i.yaml), such as shop-db-01.yaml.",
+        "File name of a launch order in the worker's directory (directories.launch of b2i.yaml), such as shop-db-01.yaml.",
     )
 
     @property
@@ -79,7 +79,7 @@ class LaunchForm(LaunchingForm):
         return launch_order(self.launch, settings)
 
 
-class TeardownForm(ActionForm):
+class TeardownForm(PatientForm):
     """The end of a launch."""
 
     verb: ClassVar[str] = "teardown"
@@ -94,7 +94,7 @@ class TeardownForm(ActionForm):
         return (self.launch_id, *(("--yes-i-mean", self.name) if self.name else ()))
 
 
-class ChangeForm(ActionForm):
+class ChangeForm(PatientForm):
     """A server's system disk, replaced by an image's."""
 
     verb: ClassVar[str] = "change-os"

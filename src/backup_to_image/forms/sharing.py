@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from backup_to_image.errors import UsageError
-from backup_to_image.forms.action import ActionForm, patience
+from backup_to_image.forms.action import PatientForm, patience
 from backup_to_image.forms.fields import LENGTH, field, length
 from backup_to_image.forms.files import launch_order
 from backup_to_image.model import LaunchOrder
@@ -55,7 +55,7 @@ def _ends_after(said: str) -> timedelta | None:
     return share_for
 
 
-class _Taking(ActionForm):
+class _Taking(PatientForm):
     """How an offered image is to be accepted."""
 
     vault: str
@@ -67,7 +67,7 @@ class _Taking(ActionForm):
         return self.vault.strip() or None
 
 
-class ShareForm(ActionForm):
+class ShareForm(PatientForm):
     """An image for other projects."""
 
     verb: ClassVar[str] = "share"
@@ -99,7 +99,7 @@ class ShareForm(ActionForm):
         return _ends_after(self.share_for)
 
 
-class UnshareForm(ActionForm):
+class UnshareForm(PatientForm):
     """The end of other projects' shares of an image."""
 
     verb: ClassVar[str] = "unshare"
@@ -184,7 +184,7 @@ class HandOverForm(_Taking):
         return _ends_after(self.share_for)
 
 
-class RejectForm(ActionForm):
+class RejectForm(PatientForm):
     """An image that another project has shared with this one, turned down."""
 
     verb: ClassVar[str] = "reject"

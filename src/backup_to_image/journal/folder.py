@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Generator
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 
 from backup_to_image.clock import Clock
 from backup_to_image.journal.store import Holder, StoreError
+from backup_to_image.wholefile import create_whole, write_whole
 
 __all__ = ["Folder"]
 
@@ -35,7 +35,7 @@ class Folder:
         with _told():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe = self.folder / f".probe-{secrets.token_hex(4)}"
-            _write(probe, b"{}")
+            write_whole(probe, b"{}")
             probe.unlink()
 
     async def close(self) -> None:
@@ -47,7 +47,7 @@ class Folder:
 
     async def put(self, name: str, content: bytes) -> None:
         with _told():
-            _write(self._record(name), content)
+            write_whole(self._record(name), content)
 
     async def all(self, prefix: str) -> list[bytes]:
         with _told():
@@ -72,14 +72,14 @@ class Folder:
             if _holds(current, now):
                 return None
             taken = me.model_copy(update={"fence": current.fence + 1, "until": now + timedelta(seconds=seconds)})
-            while not _create(claim := self._claim(name, taken.fence), _dumped(taken)):
+            while not create_whole(claim := self._claim(name, taken.fence), _dumped(taken)):
                 if _holds(_parsed(_read(claim)), now):
                     return None
                 taken = taken.model_copy(update={"fence": taken.fence + 1})  # its taker has crashed between two lines of this
             try:
                 if self._holder(name) != current:
                     return None  # taken since we looked, and perhaps let go again, for good even
-                _write(self._lease(name), _dumped(taken))
+                write_whole(self._lease(name), _dumped(taken))
             finally:
                 claim.unlink(missing_ok=True)
             for number in range(current.fence + 1, taken.fence):
@@ -91,7 +91,7 @@ class Folder:
         with _told():
             if not self._holder(name).same(me):
                 return False
-            _write(self._lease(name), _dumped(me.model_copy(update={"until": now + timedelta(seconds=seconds)})))
+            write_whole(self._lease(name), _dumped(me.model_copy(update={"until": now + timedelta(seconds=seconds)})))
             return True
 
     async def release(self, name: str, me: Holder, *, for_good: bool = False) -> None:
@@ -101,7 +101,7 @@ class Folder:
             if for_good:
                 self._lease(name).unlink(missing_ok=True)
             else:
-                _write(self._lease(name), _dumped(Holder(fence=me.fence)))
+                write_whole(self._lease(name), _dumped(Holder(fence=me.fence)))
 
     def _holder(self, name: str) -> Holder:
         return _parsed(_read(self._lease(name)))
@@ -145,50 +145,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, or leave it as it was."""
-    temporary = _unfinished(path, content)
-    try:
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _create(path: Path, content: bytes) -> bool:
-    """Make a file with its content at once, unless it is there."""
-    temporary = _unfinished(path, content)
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    return True
-
-
-def _unfinished(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    return temporary
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from backup_to_image.clock import Clock, SystemClock
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.journal.folder import Folder
-from backup_to_image.journal.record import Record, record_name
+from backup_to_image.journal.record import FORM, Record, form_of, record_name
 from backup_to_image.journal.store import Store, StoreError
 from backup_to_image.model.shared_place import SharedPlace
 
@@ -84,11 +84,11 @@ class Journal:
         await self.close()
 
     async def read(self, kind: str, project_id: str, name: str) -> Record | None:
-        """The record, or None. A damaged one is set aside and reported, never fatal. Raises JournalError."""
+        """The record, or None. A damaged one is set aside and told; one of a newer form, or unreadable, raises JournalError."""
         key = record_name(kind, project_id, name)
         try:
             content = await self.store.get(key)
-            return None if content is None else Record.model_validate_json(content)
+            return None if content is None else self._understood(content)
         except ValidationError as error:
             mistakes = error.error_count()
             aside = await self.store.set_aside(key)
@@ -116,15 +116,25 @@ class Journal:
             raise self.unwritable(error) from None
 
     async def records(self, kind: str) -> list[Record]:
-        """Every readable record of one kind, oldest first. Raises JournalError."""
+        """Every readable record of one kind, oldest first. Raises JournalError, also where one has a newer form."""
         found: list[Record] = []
         try:
             for content in await self.store.all(f"{kind}-"):
                 with contextlib.suppress(ValidationError):
-                    found.append(Record.model_validate_json(content))
+                    found.append(self._understood(content))
         except StoreError as error:
             raise self.unreadable(error) from None
         return sorted((record for record in found if record.kind == kind), key=lambda record: record.written_at)
+
+    def _understood(self, content: bytes) -> Record:
+        """The record. Raises ValidationError for a damaged one; JournalError for one that this version must not act on."""
+        form = form_of(content)
+        if form > FORM:
+            raise JournalError(
+                f"The journal {self.place} was written by a newer version of backup-to-image (form {form}, not {FORM}).",
+                action="Nothing was made. Use the newer version here as well; the older one must not go on with what it began.",
+            )
+        return Record.model_validate_json(content)
 
     def unreadable(self, error: StoreError) -> JournalError:
         return JournalError(f"The journal {self.place} cannot be read: {error}.", action="Nothing was made.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from typing import Any, cast
 
@@ -10,7 +11,10 @@ from pydantic import AwareDatetime, ConfigDict
 
 from backup_to_image.model.cloud import Value
 
-__all__ = ["Record", "record_name"]
+__all__ = ["FORM", "Record", "form_of", "record_name"]
+
+FORM = 1
+"""How records are written. It rises only when an older version would do harm with what it reads; new fields alone harm nobody."""
 
 
 class Record(Value):
@@ -20,7 +24,7 @@ class Record(Value):
 
     kind: str
     """image, launch, teardown, change-os, retire, backup, used-backup, run-backup, drilled, facts, order, night, night-shares,
-    night-part, night-report, sweep, share-expiry."""
+    night-part, night-report, sweep, share-expiry, readiness."""
     project_id: str
     name: str
     """What it is keyed by: a backup id, a launch id, an image id."""
@@ -40,6 +44,8 @@ class Record(Value):
     code: str | None = None
     reason: str = ""
     facts: dict[str, Any] = {}
+    form: int = FORM
+    """Which version of this form it is; records that say nothing are of the first."""
 
     def ids(self, fact: str) -> tuple[str, ...]:
         """A fact that is a list of ids; empty where it is absent or something else."""
@@ -55,3 +61,13 @@ def record_name(kind: str, project_id: str, name: str) -> str:
     """Where a record lies: the same for everybody who means the same thing. The kind stands in front, to be listed by."""
     digest = hashlib.sha256(f"{kind}\0{project_id}\0{name}".encode()).hexdigest()
     return f"{re.sub(r'[^a-z-]', '_', kind)}-{digest}"
+
+
+def form_of(content: bytes) -> int:
+    """The form of a record, without reading it as one; 1 where nobody can tell."""
+    try:
+        told = json.loads(content)
+    except ValueError:
+        return 1
+    form = cast("dict[str, Any]", told).get("form") if isinstance(told, dict) else None
+    return form if isinstance(form, int) else 1

@@ -33,6 +33,9 @@ _SECONDS = 5.0
 _RETRIES = 2
 _ALTOGETHER = 15.0
 """For a command with everything that it takes: much less than a lease lasts."""
+_RESTARTS_WITHIN = 10.0
+"""For a server that was there to come back: a night of hundreds of servers does not fail because one was restarted."""
+_AGAIN_AFTER = 0.5
 _CONNECTIONS = 16
 """A night's pipelines share them; whoever finds none free waits for the next."""
 _IDLE = 30
@@ -73,6 +76,7 @@ class Shared:
         self._client = _client(place)
         self.durable: bool | None = None
         self.warnings: tuple[str, ...] = ()
+        self._opened = False
 
     @property
     def place(self) -> str:
@@ -84,6 +88,7 @@ class Shared:
         await self.take(probe, me, _SECONDS)
         await self.release(probe, me)
         self._judge(await self._info("persistence"), await self._info("memory"))
+        self._opened = True
 
     async def close(self) -> None:
         with contextlib.suppress(RedisError, OSError):
@@ -154,7 +159,24 @@ class Shared:
         run = cast("Callable[..., Awaitable[Any]]", self._client.execute_command)  # pyright: ignore[reportUnknownMemberType] - no types
         with self._told():
             async with asyncio.timeout(_ALTOGETHER):
-                return await run(*command)
+                return await self._patiently(run, *command)
+
+    async def _patiently(self, run: Callable[..., Awaitable[Any]], *command: str | bytes | int) -> Any:
+        """A server that was there is waited for while it restarts; one that never was is told at once."""
+        end = asyncio.get_running_loop().time() + _RESTARTS_WITHIN
+        while True:
+            try:
+                answer = await run(*command)
+            except exceptions.AuthenticationError:
+                raise
+            except exceptions.ConnectionError:
+                if not self._opened or asyncio.get_running_loop().time() > end:
+                    self._opened = False  # whoever asks next is told at once, until it answers again
+                    raise
+            else:
+                self._opened = True
+                return answer
+            await asyncio.sleep(_AGAIN_AFTER)
 
     async def _info(self, section: str) -> dict[str, Any] | None:
         """What the server tells of itself; None where it does not."""

@@ -7,7 +7,17 @@ from typing import Literal
 
 from backup_to_image.model.cloud import Value
 
-__all__ = ["Board", "BoardPolicy", "BoardServer", "Forecast", "LastResult", "OverdueOrder", "ServerState"]
+__all__ = [
+    "Board",
+    "BoardPolicy",
+    "BoardRunbook",
+    "BoardServer",
+    "Forecast",
+    "LastResult",
+    "OverdueOrder",
+    "ServerState",
+    "TooOld",
+]
 
 ServerState = Literal["failing", "late", "unknown", "fresh", "single", "gone"]
 
@@ -60,6 +70,15 @@ class BoardServer(Value):
     """What their backups take: no CBR policy deletes a backup that has an image."""
 
 
+class TooOld(Value):
+    """A server that would come back with an older state than is allowed."""
+
+    server_id: str | None
+    server_name: str
+    age_s: int | None
+    """How old that state is; None: there is no good image, and it would not come back."""
+
+
 class BoardPolicy(Value):
     """A policy and its last night. No night is known where `night` is None."""
 
@@ -74,6 +93,21 @@ class BoardPolicy(Value):
     """Servers of that night by outcome."""
     mistakes: tuple[str, ...] = ()
     """What the file names and does not exist."""
+
+
+class BoardRunbook(Value):
+    """A runbook and what the last look at it came to: `b2i runbook check`."""
+
+    name: str
+    modes: tuple[str, ...]
+    """drill, failover, or both."""
+    at: datetime
+    ready: bool
+    score: int
+    """Per cent of its servers."""
+    servers: int
+    reasons: tuple[str, ...] = ()
+    """Why not, the first few."""
 
 
 class OverdueOrder(Value):
@@ -109,6 +143,8 @@ class Board(Value):
     policies: tuple[BoardPolicy, ...]
     quota: Forecast
     overdue: tuple[OverdueOrder, ...] = ()
+    runbooks: tuple[BoardRunbook, ...] = ()
+    """How ready each was, as it was looked at last."""
     gb_pinned: int = 0
     """What the backups of all our images take."""
     findings: tuple[str, ...] = ()

@@ -81,14 +81,34 @@ class Backup(Value):
     restore_point_id: str | None = None
     project_id: str
     created_at: datetime | None = None
+    protected_at: datetime | None = None
     expires_at: datetime | None = None
     automatic: bool = False
     replica: bool = False
+    """A copy that CBR has made of a backup of another region."""
+    copied_at: datetime | None = None
+    """Of a replica: when its copying began, where the cloud tells."""
     contains_system_disk: bool | None = None
     encrypted: bool = False
     image_ids: tuple[str, ...] = ()
     restore_mode: str = ""
     disks: tuple[BackupDisk, ...] = ()
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When the state was taken that it holds; None of a replica that may only tell when it was copied (BEHAVIOUR.md 14)."""
+        if not self.replica:
+            return self.created_at
+        told = [moment for moment in (self.created_at, self.protected_at) if moment]
+        if self.copied_at:
+            return min((moment for moment in told if moment < self.copied_at), default=None)
+        return min(told) if self.protected_at else None
+
+    @property
+    def latest_at(self) -> datetime | None:
+        """The state that it holds was taken by then: by this the newest is found, also where nobody knows when it was taken."""
+        told = [moment for moment in (self.created_at, self.protected_at, self.copied_at) if moment]
+        return self.taken_at or min(told, default=None)
 
 
 class BackupMember(Value):

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJs
 from backup_to_image.model.cloud import Value
 
 __all__ = [
+    "HIDDEN",
     "DataDiskOrder",
     "Duration",
     "FileValue",
@@ -25,6 +26,9 @@ __all__ = [
     "PublicIpOrder",
     "SystemDiskOrder",
 ]
+
+HIDDEN = "hidden"
+"""The type of a mistake whose input may be a secret, so that nobody repeats it."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST = timedelta(days=3660)

@@ -109,7 +109,7 @@ class DisksResult(Value):
 
 
 class Drift(Value):
-    """What is other at a launched server than it was at its source. Information, never a failure."""
+    """What is other at a launched server than it was at its source, or than its order says now. Information, no failure."""
 
     server_id: str
     what: str
@@ -117,9 +117,13 @@ class Drift(Value):
     server: str
     ordered: bool
     """The launch order asks for it."""
+    order: str = ""
+    """What the order asks for, where the server has something else: as where the order has changed since."""
 
     def __str__(self) -> str:
         """In a line, as people read it."""
+        if self.order:
+            return f"{self.what}: {self.server or 'none'}, and the order says {self.order}; `--another` launches one as it says"
         return f"{self.what}: {self.server or 'none'}, at the source {self.source or 'none'}" + (
             " (ordered)" if self.ordered else ""
         )

@@ -8,9 +8,10 @@ from backup_to_image.night_pages.kept import keep_night, write_night
 from backup_to_image.night_pages.markdown import night_markdown, plan_markdown
 from backup_to_image.night_pages.plan import PlanRow, plan_rows, plan_sentence, quota_line
 from backup_to_image.night_pages.timeline import timeline_svg
-from backup_to_image.night_pages.words import summary
+from backup_to_image.night_pages.words import OUTCOMES, summary
 
 __all__ = [
+    "OUTCOMES",
     "PlanRow",
     "keep_night",
     "night_html",

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, tzinfo
-from importlib.resources import files
 from statistics import median
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element
 
 from backup_to_image.model.night import NightReport, ServerNight
-from backup_to_image.night_pages.elements import add, say
 from backup_to_image.night_pages.timeline import PHASES, drawn, stretches, timeline
 from backup_to_image.night_pages.words import (
     OUTCOMES,
     Group,
     count_words,
     groups,
-    length,
-    moment,
     night_span,
-    plain,
     quota_words,
     title,
     verdict,
 )
+from backup_to_image.pages.elements import add, as_file, banner, folded, listed, new_page, say, table, tile
+from backup_to_image.pages.words import length, moment, plain
 
 __all__ = ["night_html"]
 
-_MARKS = {"good": "✓", "look": "!", "bad": "✗"}
 _OPEN_UP_TO = 60
 """Servers in a table that lies open."""
-_STYLE = files("backup_to_image.night_pages").joinpath("page.css").read_text(encoding="utf-8")
 _TONES = {"failed": "bad", "late": "look", "partly": "look", "made": "good", "adopted": "good"}
 
 
 def night_html(report: NightReport, tz: tzinfo = UTC) -> str:
     """A night as a file: no script, nothing from elsewhere, and whatever the cloud or people have named is only ever text."""
-    root = Element("html", {"lang": "en"})
-    head = add(root, "head")
-    add(head, "meta", charset="utf-8")
-    add(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
-    add(head, "title", title(report))
-    add(head, "link", rel="icon", href="data:,")  # or a browser asks for one
-    SubElement(head, "style").text = _STYLE
-    body = add(root, "body")
+    root, body = new_page(title(report))
     _top(body, report, tz)
     _groups(body, "Needs somebody", [one for one in report.servers if one.bad])
-    _listed(body, "Left behind by drills", report.left_behind)
+    listed(body, "Left behind by drills", report.left_behind)
     _doubtful(body, report)
     _picture(body, report, tz)
     _waits(body, report)
@@ -56,44 +44,25 @@ def night_html(report: NightReport, tz: tzinfo = UTC) -> str:
     if quota := quota_words(report):
         add(body, "h2", "Quota")
         add(body, "p", quota)
-    _listed(body, "Notes", report.notes)
+    listed(body, "Notes", report.notes)
     _fleet(body, report, tz)
     words = f"Project {report.project_id}. The deadline was {moment(report.deadline, tz)}. Times are those of {tz}."
     add(add(body, "p"), "small", words)
-    return "<!DOCTYPE html>\n" + tostring(root, encoding="unicode", method="html") + "\n"
-
-
-def _listed(body: Element, heading: str, lines: Sequence[str]) -> None:
-    if not lines:
-        return
-    add(body, "h2", heading)
-    there = add(body, "ul")
-    for line in lines:
-        say(add(there, "li"), line)
+    return as_file(root)
 
 
 def _top(body: Element, report: NightReport, tz: tzinfo) -> None:
-    told = verdict(report)
     add(body, "h1", title(report))
     add(body, "p", night_span(report, tz), class_="soft")
-    banner = add(body, "div", class_=f"verdict {told.level}", role="status")
-    add(banner, "span", _MARKS[told.level], class_="sign", aria_hidden="true")
-    words = add(banner, "div")
-    add(words, "b", told.headline)
+    words = banner(body, verdict(report))
     if not report.servers:
         say(add(words, "p"), "Look at `servers` in the policy; `b2i nightly --dry-run` shows whom it means.")
     tiles = add(body, "ul", class_="tiles")
     for name, number in count_words(report):
         outcome = next(key for key, value in OUTCOMES.items() if value == name)
-        _tile(tiles, f"{number:,}", name, _TONES.get(outcome, ""))
-    _tile(tiles, length(report.seconds), "in all")
-    _tile(tiles, f"{report.requests:,}", "requests")
-
-
-def _tile(tiles: Element, figure: str, words: str, tone: str = "") -> None:
-    tile = add(tiles, "li", class_=tone)
-    add(tile, "b", figure)
-    add(tile, "span", words, class_="soft")
+        tile(tiles, f"{number:,}", name, _TONES.get(outcome, ""))
+    tile(tiles, length(report.seconds), "in all")
+    tile(tiles, f"{report.requests:,}", "requests")
 
 
 def _groups(body: Element, heading: str, servers: Sequence[ServerNight]) -> None:
@@ -133,7 +102,7 @@ def _doubtful(body: Element, report: NightReport) -> None:
         return
     add(body, "h2", f"Doubtful images: {len(doubtful):,}")
     add(body, "p", "Kept, but not counted as good: launch one as a drill before you rely on it.")
-    rows = _table(body, ("Server", "Why"))
+    rows = table(body, ("Server", "Why"))
     for one in doubtful:
         row = add(rows, "tr")
         add(row, "td", one.server_name or one.server_id)
@@ -163,7 +132,7 @@ def _waits(body: Element, report: NightReport) -> None:
             waits.setdefault(name, []).append((seconds, server))
     if not waits:
         return
-    rows = _table(body, ("What servers did or waited for", "Servers", "Median", "Longest", "Whose"), numbers={1, 2, 3})
+    rows = table(body, ("What servers did or waited for", "Servers", "Median", "Longest", "Whose"), numbers={1, 2, 3})
     for name, words in PHASES.items():
         those = waits.get(name)
         if those:
@@ -180,7 +149,7 @@ def _verified(body: Element, report: NightReport) -> None:
     if not drilled:
         return
     add(body, "h2", f"Verified by a drill: {len(drilled):,}")
-    rows = _table(body, ("Server", "", "Took", "What was seen", "Launch"), numbers={2})
+    rows = table(body, ("Server", "", "Took", "What was seen", "Launch"), numbers={2})
     for one, drill in drilled:
         probes = [f"{probe.probe}: {'ok' if probe.ok else 'NO, ' + probe.answer}" for probe in drill.probes]
         row = add(rows, "tr")
@@ -197,7 +166,7 @@ def _retired(body: Element, report: NightReport) -> None:
     if not gone:
         return
     add(body, "h2", f"Retention deleted {len(gone):,} image{'s' * (len(gone) != 1)}")
-    rows = _table(_folded(body, f"{len(gone):,} ids", opened=len(gone) <= 10), ("Image", "Of"))
+    rows = table(folded(body, f"{len(gone):,} ids", opened=len(gone) <= 10), ("Image", "Of"))
     for image in gone:
         row = add(rows, "tr")
         add(add(row, "td"), "code", image)
@@ -211,7 +180,7 @@ def _fleet(body: Element, report: NightReport, tz: tzinfo) -> None:
     few = len(report.servers) <= _OPEN_UP_TO
     shared = any(one.shared_with for one in report.servers)
     columns = ["Server", "", "Image", "Backup of", *(["Shared with"] if shared else [])]
-    rows = _table(_folded(body, f"{len(report.servers):,} servers", opened=few), columns)
+    rows = table(folded(body, f"{len(report.servers):,} servers", opened=few), columns)
     for one in sorted(report.servers, key=lambda one: (one.server_name, one.server_id)):
         row = add(rows, "tr")
         add(row, "td", one.server_name or one.server_id)
@@ -224,19 +193,3 @@ def _fleet(body: Element, report: NightReport, tz: tzinfo) -> None:
         add(row, "td", moment(one.backup_created_at, tz) if one.backup_created_at else "", class_="when")
         if shared:
             add(row, "td", ", ".join(one.shared_with))
-
-
-def _folded(body: Element, words: str, *, opened: bool) -> Element:
-    folded = add(body, "details")
-    if opened:
-        folded.set("open", "open")
-    add(folded, "summary", words)
-    return folded
-
-
-def _table(parent: Element, heads: Iterable[str], numbers: Iterable[int] = ()) -> Element:
-    table = add(parent, "table")
-    head = add(add(table, "thead"), "tr")
-    for number, words in enumerate(heads):
-        add(head, "th", words, class_="n" if number in set(numbers) else "")
-    return add(table, "tbody")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
 
+from backup_to_image.console import Console
 from backup_to_image.model.night import NightPlan, NightReport, ServerNight
 from backup_to_image.night_pages.plan import PlanRow, plan_rows, plan_sentence, quota_line
 from backup_to_image.night_pages.words import (
@@ -14,17 +15,16 @@ from backup_to_image.night_pages.words import (
     Group,
     count_words,
     groups,
-    length,
-    moment,
     night_span,
     quota_words,
-    short,
     summary,
     verdict,
 )
+from backup_to_image.pages.words import length, moment, short
 
 __all__ = ["night_markdown", "plan_markdown"]
 
+_NO_CONSOLE = Console()
 _MOST_ROWS = 100
 """Servers that a list names one by one."""
 _WHOLE_FLEET = 50
@@ -39,8 +39,11 @@ _MARKUP = re.compile(r"[\\`*\[\]<>|~&@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=/
 _COMMAND = re.compile(r"`([^`]+)`")
 
 
-def night_markdown(report: NightReport, tz: tzinfo = UTC) -> str:
-    """A night on one page: the verdict, what needs somebody and what to do, then what there is to know besides."""
+def night_markdown(report: NightReport, tz: tzinfo = UTC, console: Console = _NO_CONSOLE) -> str:
+    """A night on one page: the verdict, what needs somebody and what to do, then what there is to know besides.
+
+    `console`: where links to the servers lead.
+    """
     told = verdict(report)
     parts = [
         f"# {_MARKS[told.level]} {told.headline}",
@@ -66,7 +69,8 @@ def night_markdown(report: NightReport, tz: tzinfo = UTC) -> str:
     if report.notes:
         notes = [f"* {_text(note)}" for note in report.notes[:_WHOLE_FLEET]] + _more(len(report.notes) - _WHOLE_FLEET, "notes")
         parts += ["## Notes", "\n".join(notes)]
-    parts += _fleet(report, tz)
+    parts += _fleet(report, tz, console)
+    parts += [console.lists] if console.lists else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -158,7 +162,7 @@ def _retired(report: NightReport) -> list[str]:
     return [heading, ", ".join(_code(image) for image in gone) if few else "The page of the night names them."]
 
 
-def _fleet(report: NightReport, tz: tzinfo) -> list[str]:
+def _fleet(report: NightReport, tz: tzinfo, console: Console) -> list[str]:
     """Every server, where they are few; of a large fleet those that are of interest stand above."""
     if not report.servers:
         return []
@@ -168,7 +172,9 @@ def _fleet(report: NightReport, tz: tzinfo) -> list[str]:
     for one in report.servers:
         image = f"{_text(one.image_name or '')} {_code(one.image_id or '')}".strip()
         taken = moment(one.backup_created_at, tz) if one.backup_created_at else ""
-        rows.append(f"| {_name(one.server_name or one.server_id)} | {OUTCOMES[one.outcome]} | {image} | {taken} |")
+        page = console.page("server", one.server_id)
+        server = f"[{_name(one.server_name or one.server_id)}]({page})" if page else _name(one.server_name or one.server_id)
+        rows.append(f"| {server} | {OUTCOMES[one.outcome]} | {image} | {taken} |")
     return ["## Servers", "\n".join(rows)]
 
 

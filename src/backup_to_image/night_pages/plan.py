@@ -6,7 +6,7 @@ from collections import Counter
 
 from backup_to_image.model import Value
 from backup_to_image.model.night import NightPlan
-from backup_to_image.night_pages.words import plain
+from backup_to_image.pages.words import plain
 
 __all__ = ["PlanRow", "plan_rows", "plan_sentence", "quota_line"]
 

@@ -10,8 +10,10 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from backup_to_image.model.night import NightReport, ServerNight
-from backup_to_image.night_pages.elements import add
-from backup_to_image.night_pages.words import OUTCOMES, length, offset, plain, short, title
+from backup_to_image.night_pages.words import OUTCOMES, title
+from backup_to_image.pages.drawing import Scale, px, ticks
+from backup_to_image.pages.elements import add
+from backup_to_image.pages.words import length, offset, plain, short
 
 __all__ = ["PHASES", "Stretch", "drawn", "stretches", "timeline", "timeline_svg"]
 
@@ -41,8 +43,6 @@ _NAMED_ROWS = 120
 """Up to so many rows carry their names; of more only those that need somebody, and names are shown under the pointer."""
 _HEIGHT = 1300.0
 """All rows together, at most: what fits a sheet of paper."""
-_STEPS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800]
-_MOST_TICKS = 11
 _THINNEST = 0.8
 
 _STYLE = files("backup_to_image.night_pages").joinpath("timeline.css").read_text(encoding="utf-8")
@@ -72,17 +72,6 @@ class _Row(NamedTuple):
         return [one for one in self.stretches if one.name in IMAGE_TASK and took_place]
 
 
-class _Scale(NamedTuple):
-    """Time to the right."""
-
-    began: datetime
-    ended: datetime
-    left: float
-
-    def x(self, at: datetime) -> float:
-        return self.left + (at - self.began) / (self.ended - self.began) * (_WIDTH - _RIGHT - self.left)
-
-
 def drawn(report: NightReport) -> tuple[ServerNight, ...]:
     """The servers that have something to draw: who was skipped, or refused at once, has no row."""
     return tuple(one for one in report.servers if one.phases)
@@ -110,23 +99,23 @@ def timeline(report: NightReport, tz: tzinfo = UTC) -> Element:
     scale = _scale(report, rows, left=196.0 if named else 156.0)
     root = Element("svg", {"class": "night", "role": "img", "aria-label": f"Who waited for what: {title(report)}"})
     SubElement(root, "style").text = _STYLE
-    paper = add(root, "rect", class_="paper", width=_number(_WIDTH))
+    paper = add(root, "rect", class_="paper", width=px(_WIDTH))
     grid = add(root, "path", class_="grid")  # behind everything
     top = _legend(root, rows) + 22
     _chart(root, report, rows, scale, top)
     first = top + _CHART + _AXIS + 6
     high = _rows(root, rows, scale, first, named=named)
     grid.set("d", _axis(root, report, scale, tz, top, first + high))
-    whole = _number(first + high + (_AXIS if rows else 8))
+    whole = px(first + high + (_AXIS if rows else 8))
     paper.set("height", whole)
-    root.set("viewBox", f"0 0 {_number(_WIDTH)} {whole}")
+    root.set("viewBox", f"0 0 {px(_WIDTH)} {whole}")
     return root
 
 
-def _scale(report: NightReport, rows: Sequence[_Row], left: float) -> _Scale:
+def _scale(report: NightReport, rows: Sequence[_Row], left: float) -> Scale:
     began = min([report.began_at, *(row.stretches[0].began_at for row in rows)])
     ended = max([report.ended_at, *(one.ended_at for row in rows for one in row.stretches)])
-    return _Scale(began, max(ended, began + timedelta(minutes=1)), left)
+    return Scale(began, max(ended, began + timedelta(minutes=1)), left, _WIDTH - _RIGHT)
 
 
 def _legend(root: Element, rows: Sequence[_Row]) -> float:
@@ -141,15 +130,15 @@ def _legend(root: Element, rows: Sequence[_Row]) -> float:
         if x + wide > _WIDTH:
             x, y = 10.0, y + 18
         if mark:
-            add(root, "path", class_=f"mark {name}", d=f"M{_number(x + 8)} {_number(y - 4)}{_MARKS[name]}")
+            add(root, "path", class_=f"mark {name}", d=f"M{px(x + 8)} {px(y - 4)}{_MARKS[name]}")
         else:
-            add(root, "path", class_=name, stroke_width="9", d=f"M{_number(x)} {_number(y - 4)}h18")
-        add(root, "text", words, x=_number(x + 24), y=_number(y))
+            add(root, "path", class_=name, stroke_width="9", d=f"M{px(x)} {px(y - 4)}h18")
+        add(root, "text", words, x=px(x + 24), y=px(y))
         x += wide
     return y + 8 if entries else 0.0
 
 
-def _chart(root: Element, report: NightReport, rows: Sequence[_Row], scale: _Scale, top: float) -> None:
+def _chart(root: Element, report: NightReport, rows: Sequence[_Row], scale: Scale, top: float) -> None:
     """How many image tasks were at work at once, against how many may be."""
     steps = list(_at_once(rows))
     peak = max((count for _, count in steps), default=0)
@@ -160,15 +149,15 @@ def _chart(root: Element, report: NightReport, rows: Sequence[_Row], scale: _Sca
         return low - count / full * (_CHART - 4)
 
     words = f"Image tasks at work: {peak} at most" + (f", {cap} allowed" if cap else "")
-    add(root, "text", words, class_="strong", x=_number(scale.left), y=_number(top - 6))
-    add(root, "text", str(cap or peak), class_="soft end", x=_number(scale.left - 6), y=_number(y(cap or peak) + 4))
+    add(root, "text", words, class_="strong", x=px(scale.left), y=px(top - 6))
+    add(root, "text", str(cap or peak), class_="soft end", x=px(scale.left - 6), y=px(y(cap or peak) + 4))
     if steps:
-        path = [f"M{_number(scale.x(steps[0][0]))} {_number(low)}"]
+        path = [f"M{px(scale.x(steps[0][0]))} {px(low)}"]
         for at, count in steps:
-            path.append(f"H{_number(scale.x(at))}V{_number(y(count))}")
+            path.append(f"H{px(scale.x(at))}V{px(y(count))}")
         add(root, "path", class_="area", d="".join(path) + "z")
     if cap:
-        add(root, "path", class_="cap", d=f"M{_number(scale.left)} {_number(y(cap))}H{_number(_WIDTH - _RIGHT)}")
+        add(root, "path", class_="cap", d=f"M{px(scale.left)} {px(y(cap))}H{px(_WIDTH - _RIGHT)}")
 
 
 def _at_once(rows: Iterable[_Row]) -> Iterator[tuple[datetime, int]]:
@@ -189,7 +178,7 @@ def _at_once(rows: Iterable[_Row]) -> Iterator[tuple[datetime, int]]:
         yield at, count
 
 
-def _rows(root: Element, rows: Sequence[_Row], scale: _Scale, top: float, *, named: bool) -> float:
+def _rows(root: Element, rows: Sequence[_Row], scale: Scale, top: float, *, named: bool) -> float:
     """A row for each server, in the order in which they came to their image; returns how high they are."""
     if not rows:
         return 0.0
@@ -206,50 +195,38 @@ def _rows(root: Element, rows: Sequence[_Row], scale: _Scale, top: float, *, nam
             x, end = scale.x(one.began_at), scale.x(one.ended_at)
             if one.seconds == 0:
                 continue
-            add(row, "path", class_=one.name, d=f"M{_number(x)} {_number(y)}h{_number(max(end - x, _THINNEST))}")
+            add(row, "path", class_=one.name, d=f"M{px(x)} {px(y)}h{px(max(end - x, _THINNEST))}")
         if server.bad:
             x = scale.x(parts[-1].ended_at) + 10
-            add(marks, "path", class_=f"mark {server.outcome}", d=f"M{_number(x)} {_number(y)}{_MARKS[server.outcome]}")
+            add(marks, "path", class_=f"mark {server.outcome}", d=f"M{px(x)} {px(y)}{_MARKS[server.outcome]}")
         if named or (server.bad and y - labelled >= 11):
             labelled = y
             label = short(server.server_name or server.server_id, 27 if named else 21)
             kind = f"end {server.outcome}" if server.bad else "end"
-            size = {"font_size": _number(min(11.0, high - 1))} if named else {}
-            add(marks, "text", label, class_=kind, x=_number(scale.left - 6), y=_number(y + 3.6), **size)
+            size = {"font_size": px(min(11.0, high - 1))} if named else {}
+            add(marks, "text", label, class_=kind, x=px(scale.left - 6), y=px(y + 3.6), **size)
     return high * len(rows)
 
 
-def _axis(root: Element, report: NightReport, scale: _Scale, tz: tzinfo, top: float, bottom: float) -> str:
+def _axis(root: Element, report: NightReport, scale: Scale, tz: tzinfo, top: float, bottom: float) -> str:
     """The zone's clock under the chart and under the rows, date and offset where they change; returns the grid."""
     chart = top + _CHART
     grid: list[str] = []
     shown = ""
-    for at in _ticks(scale, tz):
-        x, local = _number(scale.x(at)), at.astimezone(tz)
+    for at in ticks(scale, tz):
+        x, local = px(scale.x(at)), at.astimezone(tz)
         day = f"{local:%d %b}, {offset(at, tz)}"
-        grid.append(f"M{x} {_number(top)}V{_number(bottom)}")
+        grid.append(f"M{x} {px(top)}V{px(bottom)}")
         for y in (chart, bottom) if bottom - chart > 100 else (chart,):
-            add(root, "text", f"{local:%H:%M}", class_="mid", x=x, y=_number(y + 14))
+            add(root, "text", f"{local:%H:%M}", class_="mid", x=x, y=px(y + 14))
             if day != shown:
-                add(root, "text", day, class_="mid soft", x=x, y=_number(y + 26))
+                add(root, "text", day, class_="mid soft", x=x, y=px(y + 26))
         shown = day
     if scale.began < report.deadline < scale.ended:
-        x = _number(scale.x(report.deadline))
-        add(root, "path", class_="deadline", d=f"M{x} {_number(top)}V{_number(bottom)}")
-        add(root, "text", "deadline", class_="late end", x=x, y=_number(top - 6))
+        x = px(scale.x(report.deadline))
+        add(root, "path", class_="deadline", d=f"M{x} {px(top)}V{px(bottom)}")
+        add(root, "text", "deadline", class_="late end", x=x, y=px(top - 6))
     return "".join(grid)
-
-
-def _ticks(scale: _Scale, tz: tzinfo) -> Iterator[datetime]:
-    """Round times of the zone's clock."""
-    seconds = (scale.ended - scale.began).total_seconds()
-    step = next((one for one in _STEPS if seconds / one <= _MOST_TICKS), int(seconds / _MOST_TICKS) + 1)
-    ahead = scale.began.astimezone(tz).utcoffset() or timedelta()
-    local = scale.began.timestamp() + ahead.total_seconds()
-    at = scale.began + timedelta(seconds=-local % step)
-    while at <= scale.ended:
-        yield at
-        at += timedelta(seconds=step)
 
 
 def _hover(server: ServerNight, parts: Iterable[Stretch]) -> str:
@@ -263,8 +240,3 @@ def _place_in_line(row: _Row) -> tuple[datetime, datetime, str]:
     """Servers as they came to their image: this draws the night as a staircase."""
     came = next((one.began_at for one in row.stretches if one.name in IMAGE_TASK), row.stretches[-1].ended_at)
     return came, row.stretches[-1].ended_at, row.server.server_name
-
-
-def _number(value: float) -> str:
-    """At most one digit after the point: a picture of a thousand rows stays small."""
-    return f"{value:.1f}".removesuffix(".0")

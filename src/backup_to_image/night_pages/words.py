@@ -1,26 +1,21 @@
-"""The words that every page of a night shares: its verdict, its counts, what belongs together, times and lengths."""
+"""The words that every page of a night shares: its verdict, its counts, what belongs together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, tzinfo
-from typing import Literal, NamedTuple
+from datetime import tzinfo
+from typing import NamedTuple
 
 from backup_to_image.model.night import NightReport, ServerNight
+from backup_to_image.pages.words import Verdict, length, offset, plain, short
 
 __all__ = [
     "OUTCOMES",
     "Group",
-    "Verdict",
     "count_words",
     "groups",
-    "length",
-    "moment",
     "night_span",
-    "offset",
-    "plain",
     "quota_words",
-    "short",
     "summary",
     "title",
     "verdict",
@@ -39,13 +34,6 @@ _MOST_NAMED = 3
 _LONGEST_REASON = 100
 
 
-class Verdict(NamedTuple):
-    """A night in one line. `level` is how it is to be taken, not how the policy counts it."""
-
-    level: Literal["good", "look", "bad"]
-    headline: str
-
-
 class Group(NamedTuple):
     """Servers of which the same came for the same cause: one thing to do for all of them."""
 
@@ -59,20 +47,6 @@ class Group(NamedTuple):
         """The reason, where it is the same words for each of them."""
         reasons = {one.reason for one in self.servers}
         return reasons.pop() if len(reasons) == 1 else None
-
-
-def plain(text: str) -> str:
-    """A text from outside as one line of characters that show themselves: nothing steers a terminal or turns text around."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
-def short(text: str, most: int) -> str:
-    """At most so many characters; the middle gives way, because names differ at their ends."""
-    text = plain(text)
-    if len(text) <= most:
-        return text
-    tail = most // 3
-    return f"{text[: most - tail - 1]}…{text[-tail:]}"
 
 
 def verdict(report: NightReport) -> Verdict:
@@ -141,27 +115,6 @@ def groups(servers: Iterable[ServerNight]) -> list[Group]:
         Group(*cause, tuple(sorted(those, key=lambda one: (one.server_name, one.server_id)))) for cause, those in found.items()
     ]
     return sorted(grouped, key=lambda group: (order.index(group.outcome), -len(group.servers), group.code, group.action))
-
-
-def length(seconds: float) -> str:
-    """A length of time as people say it: 45 s, 2 min 5 s, 41 min, 1 h 05 min."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 600:
-        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
-    minutes = round(whole / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def offset(at: datetime, tz: tzinfo) -> str:
-    """How far the zone's clock is from UTC at that moment: +01:00."""
-    return at.astimezone(tz).isoformat(timespec="minutes")[16:]
-
-
-def moment(at: datetime, tz: tzinfo) -> str:
-    """A moment on the zone's clock, with its offset, since an hour in autumn comes twice."""
-    return f"{at.astimezone(tz):%Y-%m-%d %H:%M} {offset(at, tz)}"
 
 
 def night_span(report: NightReport, tz: tzinfo) -> str:

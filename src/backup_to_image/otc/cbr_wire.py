@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from backup_to_image.model import Backup, BackupDisk, BackupFailure, BackupMember, RestorePoint, SkippedResource, Vault
@@ -29,15 +30,24 @@ def backup(body: Body, operation: str) -> Backup:
         restore_point_id=maybe(body, "checkpoint_id"),
         project_id=need(body, "project_id", operation),
         created_at=moment(body, "created_at"),
+        protected_at=moment(body, "protected_at"),
         expires_at=moment(body, "expired_at"),
         automatic=flag(extra, "auto_trigger") or False,
         replica=text(body, "image_type").lower() == "replication",
+        copied_at=_copied_at(body),
         contains_system_disk=flag(extra, "contain_system_disk"),
         encrypted=any(flag(part(one, "extend_info"), "encrypted") for one in (body, *children)),
         image_ids=tuple(dict.fromkeys(text(one, "image_id") for one in parts(extra, "os_images_data") if text(one, "image_id"))),
         restore_mode=text(extra, "supported_restore_mode"),
         disks=tuple(_disk(child, operation) for child in children),
     )
+
+
+def _copied_at(body: Body) -> datetime | None:
+    """When the copying of this replica began, by the cloud's record of it; the records of a backup are of its copies."""
+    own = text(body, "id")
+    records = (one for one in parts(body, "replication_records") if text(one, "destination_backup_id") == own)
+    return min((began for one in records if (began := moment(one, "created_at"))), default=None)
 
 
 def _disk(body: Body, operation: str) -> BackupDisk:

@@ -14,9 +14,18 @@ from datetime import UTC, date, datetime, timedelta
 
 from backup_to_image.errors import CloudError
 from backup_to_image.model import Backup, Image, Server, Vault
-from backup_to_image.model.board import Board, BoardPolicy, BoardServer, LastResult, OverdueOrder, ServerState
+from backup_to_image.model.board import (
+    Board,
+    BoardPolicy,
+    BoardRunbook,
+    BoardServer,
+    LastResult,
+    OverdueOrder,
+    ServerState,
+    TooOld,
+)
 from backup_to_image.model.night import NightReport, ServerNight
-from backup_to_image.model.policy import BackupRule
+from backup_to_image.model.policy import BackupRule, Policy
 from backup_to_image.steps.choose import Chosen, choose_servers
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.fleet.last_night import last_reports
@@ -24,13 +33,16 @@ from backup_to_image.steps.forecast import forecast
 from backup_to_image.steps.names import DOUBTFUL_TAG, POLICY_TAG, SOURCE_TAG, VERIFIED_TAG, decode_tag, encode_tag
 from backup_to_image.steps.orders import OpenOrder, OrderedImage, OrderedLaunch, open_orders
 from backup_to_image.steps.policy_file import PolicyFile
+from backup_to_image.steps.runbook.kept import last_looks
 from backup_to_image.steps.survey import Survey
 
-__all__ = ["BOARD_COLUMNS", "age", "board_rows", "read_board"]
+__all__ = ["BOARD_COLUMNS", "age", "allowed_age", "board_rows", "past_their_rpo", "read_board"]
 
 _A_NIGHT = timedelta(days=1)
 _USUAL_AGE = BackupRule().newest_within
 """How old a backup may be where the policy's file is not given."""
+_LOOKED_AT_WITHIN = timedelta(days=2)
+"""A runbook that is looked at every morning; once one was missed, somebody has to know."""
 _AT_ONCE = 8
 _WORST_FIRST: tuple[ServerState, ...] = ("failing", "late", "unknown", "fresh", "single", "gone")
 _BAD = ("failed", "partly", "late")
@@ -53,7 +65,7 @@ async def read_board(ctx: Context, policies: Sequence[PolicyFile] = (), *, share
     vaults = await survey.vaults() if by_vault else dict[str, Vault]()
     unread = survey.unread()
     unseen = "servers" in unread or (by_vault and "vaults" in unread)
-    reports = await last_reports(ctx)
+    reports, runbooks = await last_reports(ctx), await last_looks(ctx)
     facts = _Facts(
         now=ctx.clock.now(),
         images=[image for image in images if image.status != "deleted"],
@@ -77,9 +89,31 @@ async def read_board(ctx: Context, policies: Sequence[PolicyFile] = (), *, share
         policies=facts.policies(),
         quota=lasts,
         overdue=overdue,
+        runbooks=runbooks,
         gb_pinned=facts.gb(image for image in facts.images if _ours(image)),
-        findings=(*facts.findings(), *((f"image quota: {lasts.words}",) if lasts.nights_left == 0 else ())),
+        findings=(
+            *facts.findings(),
+            *_not_ready(runbooks, facts.now),
+            *((f"image quota: {lasts.words}",) if lasts.nights_left == 0 else ()),
+        ),
         unread=facts.unread,
+    )
+
+
+def allowed_age(policy: Policy) -> timedelta:
+    """How old a server's state may be before somebody has to know: the newest backup's age, and a night more."""
+    return policy.backup.newest_within + _A_NIGHT
+
+
+def past_their_rpo(board: Board, policy: Policy) -> tuple[TooOld, ...]:
+    """Servers of the policy that would come back with an older state than `allowed_age`, or not at all."""
+    allowed = allowed_age(policy)
+    return tuple(
+        TooOld(server_id=one.server_id, server_name=one.server_name, age_s=one.age_s)
+        for one in board.servers
+        if policy.name in one.policies
+        and one.exists is not False
+        and (one.age_s > allowed.total_seconds() if one.age_s is not None else one.state == "failing" and one.image_id is None)
     )
 
 
@@ -208,8 +242,8 @@ class _Facts:
     def _taken_at(self, image: Image) -> datetime | None:
         """When its backup was made. The image itself is younger, so its own date would flatter."""
         backup = self._backups.get(image.backup_id or "")
-        if backup and backup.created_at:
-            return backup.created_at
+        if backup and backup.taken_at:
+            return backup.taken_at
         return self._taken.get(image.id)
 
     def _name(self, server_id: str, images: Sequence[Image]) -> str:
@@ -331,6 +365,15 @@ class _Facts:
                 found.append(f"the night {report.night} of {report.policy} failed as a whole{': ' if why else ''}{why}")
         found += [f"{what} could not be read: {why}" for what, why in self.unread.items() if what in _NEEDED]
         return tuple(found)
+
+
+def _not_ready(runbooks: Iterable[BoardRunbook], now: datetime) -> Iterable[str]:
+    for one in runbooks:
+        named = f"runbook {one.name} ({' and '.join(one.modes)})"
+        if not one.ready:
+            yield f"{named} is not ready, {one.score} of 100: {'; '.join(one.reasons)}"
+        if now - one.at > _LOOKED_AT_WITHIN:
+            yield f"{named} was looked at {age(now - one.at)} ago: nobody knows whether it is ready"
 
 
 def _settled(one: ServerNight, report: NightReport, taken: datetime | None) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from backup_to_image.model import Check, ImageOrder, Verdict
+from backup_to_image.model import Backup, Check, ImageOrder, Verdict
 from backup_to_image.steps.findings import Findings
 from backup_to_image.steps.names import OUR_TAGS
 
@@ -19,6 +19,7 @@ _GUIDE = "IMS umn/source/creating_a_private_image/creating_a_full-ecs_image_from
 _MARKS = "docs/cli.md"
 _CREATE = "IMS api-ref/source/ims_apis/image/creating_a_full-ecs_image.rst"
 _BACKUP = "CBR api-ref/source/cbr_apis/backups/querying_a_specified_backup.rst"
+_REPLICAS = "CBR umn/source/backup_management/replicating_a_backup_across_regions.rst"
 _SHARING = "IMS api-ref/source/common_parameters/restrictions_on_image_sharing.rst"
 
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9._-]([A-Za-z0-9._ -]*[A-Za-z0-9._-])?")
@@ -105,14 +106,7 @@ def backup_checks(found: Findings, own_project: str) -> Iterator[Check]:
     yield _system_disk(found)
     yield _use(found)
     yield _vault(found)
-    yield _check(
-        "own backup",
-        "passed" if backup.project_id == own_project else "warned",
-        "it belongs to this project"
-        if backup.project_id == own_project
-        else f"it belongs to project {backup.project_id}: an image can be made of it, but never be shared",
-        page=_GUIDE,
-    )
+    yield _owner(backup, own_project)
     yield _quota(found)
     yield _power(found)
     yield _shared_disks(found)
@@ -139,7 +133,7 @@ def backup_checks(found: Findings, own_project: str) -> Iterator[Check]:
 
 def sharing_checks(found: Findings, own_project: str) -> Iterator[Check]:
     """Whether the image could be shared at all; asked only when the order shares."""
-    if found.backup.project_id != own_project:
+    if found.backup.project_id != own_project and not found.backup.replica:
         yield _refuse(
             "shareable",
             "the backup was shared with this project, and the image of a shared backup cannot be shared",
@@ -155,11 +149,26 @@ def sharing_checks(found: Findings, own_project: str) -> Iterator[Check]:
             "IMG.0098",
             _SHARING,
         )
+    elif found.backup.replica:
+        yield _check("shareable", "warned", "no page tells whether the image of a replica can be shared", page=_GUIDE)
     else:
         yield _check("shareable", "passed", "own backup, not encrypted", page=_GUIDE)
 
 
+def _owner(backup: Backup, own_project: str) -> Check:
+    if backup.project_id == own_project:
+        return _check("own backup", "passed", "it belongs to this project", page=_GUIDE)
+    if backup.replica:
+        # BEHAVIOUR.md 14
+        why = f"it is a replica; project {backup.project_id}, which it names, may be that of the backup that was copied"
+        return _check("own backup", "passed", why, page=_REPLICAS)
+    why = f"it belongs to project {backup.project_id}: an image can be made of it, but never be shared"
+    return _check("own backup", "warned", why, page=_GUIDE)
+
+
 def _kind_of_server(found: Findings) -> Check:
+    if found.backup.replica:
+        return _check("an ECS", "passed", "it is a replica, and CBR copies backups of ECSs alone", page=_REPLICAS)
     if found.source:
         return _check("an ECS", "passed", f"server {found.source.name} exists in ECS")
     if found.source_gone:

@@ -70,7 +70,7 @@ def image_name(template: str | None, backup: Backup) -> str:
             raise UsageError(f"name: unknown placeholder {', '.join(unknown)}; known are {', '.join(sorted(_FIELDS))}.")
         if any(conversion or (spec and (field != "backup_created" or "{" in spec)) for field, spec, conversion in fields):
             raise UsageError(f"name: in {template!r} only {{backup_created}} takes a format, such as {{backup_created:%Y%m%d}}.")
-        created = backup.created_at.astimezone(UTC) if backup.created_at else ""
+        created = backup.latest_at.astimezone(UTC) if backup.latest_at else ""
         name = template.format(
             server=_plain(backup.resource_name or backup.resource_id),
             backup_created=created,

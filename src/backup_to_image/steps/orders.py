@@ -34,6 +34,7 @@ __all__ = [
     "OrderedUnshare",
     "close",
     "cut_off_order",
+    "keep_open",
     "note_job",
     "open_orders",
     "ordered",
@@ -291,6 +292,26 @@ async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> Asyn
         raise
     else:
         await close(record, ctx)
+
+
+async def keep_open(wanted: Ordered, ctx: Context, *, until: datetime) -> Record:
+    """Write the order down as open until then, or for longer; returns its record, for `close`. Raises JournalError."""
+    now = ctx.clock.now()
+    before = await ctx.journal.read(ORDER, ctx.project_id, wanted.name)
+    since = before.first_intent_at if before and before.state == "open" else None
+    facts = {_ORDERED: wanted.model_dump(mode="json"), _SECONDS: (until - now).total_seconds(), _RUN: ctx.run_id}
+    return await ctx.journal.write(
+        Record(
+            kind=ORDER,
+            project_id=ctx.project_id,
+            name=wanted.name,
+            state="open",
+            written_at=now,
+            first_intent_at=since or now,
+            deadline=until,
+            facts=facts,
+        )
+    )
 
 
 async def cut_off_order(name: str, ctx: Context) -> OpenOrder | None:

@@ -24,7 +24,7 @@ async def server_backups(server: str | None, ctx: Context, *, usable: bool = Fal
         async for backup in ctx.cloud.backups.list()
         if server is None or server in {backup.resource_id, backup.resource_name}
     ]
-    for backup in sorted(found, key=lambda one: one.created_at or _LONG_AGO, reverse=True):
+    for backup in sorted(found, key=lambda one: one.latest_at or _LONG_AGO, reverse=True):
         reason = why_not(backup)
         if not (usable and reason):
             yield backup, reason

@@ -97,8 +97,7 @@ def told_all_offers(done: AcceptedOffers, settings: Settings) -> Told:
     accepted = sum(one.answered is not None for one in done.wanted)
     rows = tuple(
         (
-            one.offer.image.name,
-            one.offer.image.id,
+            f"{one.offer.image.name}\n{one.offer.image.id}",
             one.offer.image.owner,
             _RESULTS.get(one.result or "", f"left alone: {one.offer.state}"),
             _reason(one),
@@ -112,7 +111,7 @@ def told_all_offers(done: AcceptedOffers, settings: Settings) -> Told:
         outcome=done.outcome,
         title=f"{accepted} of {len(done.offers)} offers accepted",
         content={"offers": [_fields(one, settings) for one in done.offers]},
-        grids=(Grid(columns=("image", "id", "from project", "result", "why, and what to do"), rows=rows),) if rows else (),
+        grids=(Grid(columns=("image", "from project", "result", "why, and what to do"), rows=rows),) if rows else (),
         notes=tuple(notes),
         error=failure and RunError(**failure.model_dump(exclude={"reason"}), message=failure.reason),
     )
@@ -155,5 +154,5 @@ def _grid(offers: tuple[Offer, ...], settings: Settings) -> Grid:
         alias = settings.alias_of(offer.image.owner)
         sender = f"{offer.image.owner}{f' ({alias})' if alias else ''}"
         when = f"{offer.offered_at:%Y-%m-%d %H:%M}" if offer.offered_at else ""
-        rows.append((offer.image.name, offer.image.id, sender, when, _WORDS.get(offer.state, offer.state)))
-    return Grid(columns=("image", "id", "from project", "offered (UTC)", "state"), rows=tuple(rows))
+        rows.append((f"{offer.image.name}\n{offer.image.id}", sender, when, _WORDS.get(offer.state, offer.state)))
+    return Grid(columns=("image", "from project", "offered (UTC)", "state"), rows=tuple(rows))

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TypeVar
 
-from backup_to_image.errors import B2iError, CloudError, Refused, StillRunning
+from backup_to_image.errors import B2iError, Refused, StillRunning
 from backup_to_image.journal import Record, hold
 from backup_to_image.model import Image, LaunchDelivery, LaunchOrder
 from backup_to_image.model.night import FleetMember, Verified
 from backup_to_image.model.policy import VerifyRule
 from backup_to_image.steps.context import Context
+from backup_to_image.steps.launching.drills import TEARDOWN, LeftBehind, drill_standing, surely, take_down
 from backup_to_image.steps.launching.launch import launch_within
-from backup_to_image.steps.launching.launched import Standing, find_launched, launch_marks
-from backup_to_image.steps.launching.teardown import find_launch, tear_down
+from backup_to_image.steps.launching.launched import Standing, launch_marks
 from backup_to_image.steps.launching.verified import doubt, prove
 from backup_to_image.steps.names import SOURCE_TAG, VERIFIED_TAG
 from backup_to_image.steps.orders import ORDER, OpenOrder, OrderedDrill, open_orders, ordered
-from backup_to_image.waiting import passes
 
 __all__ = ["Drilled", "choose_sample", "drill_image", "end_left_drills", "last_turns", "left_drills", "verify_image"]
 
-T = TypeVar("T")
-
 _TURN, _NIGHT = "drilled", "night"
-_TEARDOWN = timedelta(minutes=20)
-_TRY_AGAIN = 30.0
 
 
 # -- whose turn it is ---------------------------------------------------------------------------------------------------
@@ -116,17 +110,17 @@ async def drill_image(
     began = ctx.clock.now()
     night = night or began.date()
     async with hold(ctx.journal, "drill", ctx.project_id, f"{drill.name} of {image.id}", deadline=deadline):
-        standing = await _standing(image, drill, ctx)
+        standing = await drill_standing(image, drill, ctx)
         wanted = OrderedDrill(launch_id=standing.mark, image_id=image.id)
         left: tuple[str, ...] = ()
         seen = _Seen()
-        with suppress(_LeftBehind):
+        with suppress(LeftBehind):
             async with ordered(wanted, ctx, patience=max(deadline - ctx.clock.now(), timedelta(0))) as until:
                 await _note_turn(image, night, ctx)
                 seen = await _seen(image, drill, standing, ctx, until=until, night=night)
-                left = await _surely(_take_down(standing.mark, ctx)) if seen.launched else ()
+                left = await surely(take_down(standing.mark, ctx)) if seen.launched else ()
                 if left:
-                    raise _LeftBehind(standing.mark)
+                    raise LeftBehind(standing.mark)
     left_behind = _left_behind(standing.mark, left) if left else ""
     reason = "; ".join(filter(None, (seen.reason, left_behind)))
     ctx.tell(
@@ -177,11 +171,11 @@ async def _end_left(wanted: OrderedDrill, then: Record, drill: LaunchOrder, ctx:
             if noted is None or noted.written_at != then.written_at:
                 return ""
             ctx.tell(f"drill {mark}: an earlier run has left it; taking down what there is of it")
-            with suppress(_LeftBehind):
-                async with ordered(wanted, ctx, patience=_TEARDOWN):
-                    stays = await _surely(_take_down(mark, ctx))
+            with suppress(LeftBehind):
+                async with ordered(wanted, ctx, patience=TEARDOWN):
+                    stays = await surely(take_down(mark, ctx))
                     if stays:
-                        raise _LeftBehind(mark)
+                        raise LeftBehind(mark)
     except StillRunning as busy:
         return f"drill {mark}: {busy.message}"
     return f"drill {mark}: {_left_behind(mark, stays)}" if stays else ""
@@ -189,20 +183,6 @@ async def _end_left(wanted: OrderedDrill, then: Record, drill: LaunchOrder, ctx:
 
 def _left_behind(mark: str, left: Iterable[str]) -> str:
     return f"left behind by its drill: {', '.join(left)}; `b2i teardown {mark}` removes it"
-
-
-async def _standing(image: Image, drill: LaunchOrder, ctx: Context) -> Standing:
-    """Where the drill stands. A server that an earlier run was taking down goes first: it answers nothing any more."""
-    standing = await find_launched(image, drill, ctx, mode="drill")
-    going = await ctx.journal.read("teardown", ctx.project_id, standing.mark)
-    if going is None or going.state != "intent":
-        return standing
-    ctx.tell(f"drill {standing.mark}: an earlier run was taking its server down; doing that first")
-    with suppress(_LeftBehind):
-        async with ordered(OrderedDrill(launch_id=standing.mark, image_id=image.id), ctx, patience=_TEARDOWN):
-            if await _take_down(standing.mark, ctx):
-                raise _LeftBehind(standing.mark)
-    return await find_launched(image, drill, ctx, mode="drill")
 
 
 @dataclass(frozen=True)
@@ -217,13 +197,6 @@ class _Seen:
     """Whether there may be a server that has to go."""
 
 
-class _LeftBehind(StillRunning):
-    """Keeps the order of a drill in the journal, for the reconciler to take down what is left."""
-
-    def __init__(self, mark: str) -> None:
-        super().__init__("The teardown of a drill", last_seen="something is left", deadline=None, handle={"launch": mark})
-
-
 async def _seen(image: Image, drill: LaunchOrder, standing: Standing, ctx: Context, *, until: datetime, night: date) -> _Seen:
     """Launch, probe, mark. Whoever stops it meanwhile waits until the server is taken down."""
     try:
@@ -232,7 +205,7 @@ async def _seen(image: Image, drill: LaunchOrder, standing: Standing, ctx: Conte
         doubted = await doubt(image, night, ctx) if delivery.outcome == "partly" else ""
     except asyncio.CancelledError:
         ctx.tell(f"drill {standing.mark}: stopped; its server is taken down first")
-        if left := await _surely(_take_down(standing.mark, ctx)):
+        if left := await surely(take_down(standing.mark, ctx)):
             ctx.tell(f"drill {standing.mark}: left behind: {', '.join(left)}; `b2i teardown {standing.mark}` removes it")
         raise
     except B2iError as error:
@@ -245,29 +218,6 @@ async def _seen(image: Image, drill: LaunchOrder, standing: Standing, ctx: Conte
         delivery=delivery.model_copy(update={"verified": proof.marked, "verified_why": why}),
         launched=True,
     )
-
-
-async def _surely(work: Coroutine[None, None, T]) -> T:
-    """Carry it through although somebody stops it meanwhile; who stops it twice has his way."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
-
-
-async def _take_down(mark: str, ctx: Context) -> tuple[str, ...]:
-    """Take the drill's server down until nothing is left, however unclear its launch was; returns what stays behind."""
-    limit = ctx.deadline(ctx.settings.settle.server + _TEARDOWN)
-    while True:
-        try:
-            return (await tear_down(await find_launch(mark, ctx), ctx, patience=_TEARDOWN)).left_behind
-        except B2iError as error:
-            waits = isinstance(error, StillRunning) or (isinstance(error, CloudError) and passes(error))
-            if not waits or ctx.clock.now() >= limit:
-                return (error.message.rstrip("."),)
-        await ctx.clock.sleep(_TRY_AGAIN)
 
 
 async def _note_turn(image: Image, night: date, ctx: Context) -> None:

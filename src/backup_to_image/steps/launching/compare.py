@@ -193,9 +193,10 @@ def _listed(sizes: Sequence[int]) -> str:
 
 
 def _drift(server: Server, attached: Sequence[_Attached], order: LaunchOrder, facts: SourceFacts | None) -> list[Drift]:
-    """What is other than at the source, as far as both are known."""
+    """What is other than the order says, and than at the source, as far as that is known."""
+    unlike = _unlike_order(server, order, facts)
     if facts is None:
-        return []
+        return unlike
     found: list[tuple[str, str, str, bool]] = []
     if facts.flavor_id and server.flavor_id:
         found.append(("flavor", facts.flavor_id, server.flavor_id, order.flavor != "same-as-source"))
@@ -208,10 +209,25 @@ def _drift(server: Server, attached: Sequence[_Attached], order: LaunchOrder, fa
         ]
     if facts.disks and attached and not _unseen(attached):
         found += _drift_of_disks(attached, order, facts)
-    return [
+    told = {one.what for one in unlike}
+    return unlike + [
         Drift(server_id=server.id, what=what, source=source, server=here, ordered=ordered)
         for what, source, here, ordered in found
-        if source != here
+        if source != here and what not in told
+    ]
+
+
+def _unlike_order(server: Server, order: LaunchOrder, facts: SourceFacts | None) -> list[Drift]:
+    """What an adopted server has otherwise than the order says now: its name makes it the same server, not its keys."""
+    flavor = order.flavor if isinstance(order.flavor, str) and order.flavor != "same-as-source" else None
+    asked = (
+        ("flavor", flavor, server.flavor_id, facts.flavor_id if facts else None),
+        ("availability zone", order.availability_zone, server.zone, facts.zone if facts else None),
+    )
+    return [
+        Drift(server_id=server.id, what=what, source=source or "", server=here, ordered=False, order=wanted)
+        for what, wanted, here, source in asked
+        if wanted and here and here != wanted
     ]
 
 

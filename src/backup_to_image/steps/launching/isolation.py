@@ -53,8 +53,16 @@ def check_isolation(
     subnet: Subnet | None,
     groups: Iterable[SecurityGroup] | None,
     group_ids: tuple[str, ...] | None,
+    *,
+    elsewhere: bool = False,
 ) -> None:
-    """Refuse a drill in a subnet or security group of its source; with `beside_source` in the order it is a warning."""
+    """Refuse a drill in a subnet or security group of its source; with `beside_source` in the order it is a warning.
+
+    `elsewhere`: the source is a server of another region.
+    """
+    if elsewhere:
+        planner.passed("isolation", "its source is a server of another region, and so in other subnets and security groups")
+        return
     if place is None:
         planner.unknown(
             "isolation",

@@ -18,6 +18,7 @@ from backup_to_image.steps.context import Context, until
 from backup_to_image.steps.launching.await_launch import await_launch, told_left
 from backup_to_image.steps.launching.launched import ANOTHER_FACT, RUNS_FACT, Standing, find_launched, servers_of
 from backup_to_image.steps.launching.plan import Mode, plan_launch
+from backup_to_image.steps.launching.surroundings import Surroundings
 from backup_to_image.steps.launching.verified import with_proof
 from backup_to_image.steps.names import DRILL_TAG, LAUNCH_TAG, drill_name, launch_id
 from backup_to_image.steps.once import job_failed, note_sent, pause_or_raise, send, server_job, settle
@@ -28,6 +29,7 @@ __all__ = ["check_launch", "launch_server", "launch_within", "preview_launch", "
 
 _LOOK_EVERY = 10.0
 _USED_FACT = "servers_used"
+_COUNTED = {"ACTIVE", "BUILD", "REBOOT", "SHUTOFF"}
 _DRY_RUN = "launch: cloud's dry run"
 _DRY_RUN_PAGE = "ECS api-ref/source/apis_recommended/lifecycle_management/creating_ecss.rst"
 _REFUSALS = {ErrorClass.PERMANENT, ErrorClass.CONFIGURE}
@@ -151,12 +153,15 @@ async def preview_launch(
     return plan.model_copy(update={"request": request, "checks": checks})
 
 
-async def check_launch(image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
+async def check_launch(
+    image: Image, order: LaunchOrder, ctx: Context, *, mode: Mode = "failover", around: Surroundings | None = None
+) -> LaunchPlan:
     """The plan of a launch, asked of the cloud's own dry run too where nothing else speaks against it. Launches nothing.
 
-    What the dry run refuses is one of the plan's refusals. Raises CloudError where it gives no clear answer.
+    What the dry run refuses is one of the plan's refusals. `around`: what is read once for several plans. Raises CloudError where
+    it gives no clear answer.
     """
-    plan = await plan_launch(order, image, ctx, mode=mode)
+    plan = await plan_launch(order, image, ctx, mode=mode, around=around)
     deadline = ctx.deadline(timedelta(minutes=10))
     while plan.ok and plan.request:
         try:
@@ -250,10 +255,11 @@ def _under_way(mark: str) -> Generator[None]:
 async def _check_nothing_made(noted: Record, order: LaunchOrder, ctx: Context, deadline: datetime) -> None:
     """Go on only if the count of servers is what it was before the request: the second witness, beside the list by mark.
 
-    Raises StillRunning where it has changed or cannot be read: a server may be on its way that no list shows.
+    Where others have launched meanwhile, such as the neighbours in a runbook's group, it has to be the number of servers that the
+    list shows. Raises StillRunning where it is neither or cannot be read: one may be on its way that no list shows.
     """
     before, used = noted.facts.get(_USED_FACT), await _servers_used(ctx)
-    if before is not None and used == before and ctx.clock.now() < deadline:
+    if used is not None and ctx.clock.now() < deadline and (used == before or await _all_to_be_seen(used, ctx)):
         return
     counted = f"{_number(before)} counted before, {_number(used)} now"
     raise _not_seen(noted.mark, order, deadline, f"asked for, and no server with its mark to be seen; {counted}")
@@ -326,6 +332,16 @@ async def _servers_used(ctx: Context) -> int | None:
         return (await ctx.cloud.servers.limits()).servers.used
     except CloudError:
         return None
+
+
+async def _all_to_be_seen(used: int, ctx: Context) -> bool:
+    """Whether the list shows every server that is counted. One that is going may be counted no more, and is not taken for one."""
+    try:
+        seen = [server async for server in ctx.cloud.servers.list()]
+    except CloudError:
+        return False
+    sure = [server for server in seen if server.status in _COUNTED and server.task_state != "deleting"]
+    return len(sure) == used == await _servers_used(ctx)
 
 
 async def _goes_on(standing: Standing, ctx: Context) -> bool:

@@ -22,18 +22,18 @@ from backup_to_image.model import (
     LaunchRequest,
     PlannedDisk,
     SecurityGroup,
-    Server,
     Subnet,
     Vpc,
     Zone,
 )
 from backup_to_image.steps.context import Context
-from backup_to_image.steps.facts import SourceFacts, backup_of, facts_of, facts_of_image, recall
+from backup_to_image.steps.facts import SourceFacts, facts_of, facts_of_image, recall
 from backup_to_image.steps.findings import Findings
 from backup_to_image.steps.launching.isolation import check_isolation, place_of
 from backup_to_image.steps.launching.planner import LAUNCH_PAGE, ORDERS_PAGE, Planner
 from backup_to_image.steps.launching.reach import check_probes
 from backup_to_image.steps.launching.room import check_addresses, check_quota
+from backup_to_image.steps.launching.surroundings import Surroundings
 from backup_to_image.steps.names import SOURCE_TAG
 
 __all__ = ["plan_for_backup", "plan_launch"]
@@ -51,17 +51,25 @@ _TAG_VALUE = re.compile(r"[A-Za-z0-9_-]{0,43}")
 _OUR_SERVER_TAGS = 2
 
 
-async def plan_for_backup(order: LaunchOrder, found: Findings, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
+async def plan_for_backup(
+    order: LaunchOrder, found: Findings, ctx: Context, *, mode: Mode = "failover", around: Surroundings | None = None
+) -> LaunchPlan:
     """The plan for an image that need not exist yet: its disks are those of the backup."""
     facts = facts_of(found.source, found.source_disks) if found.source else await recall(found.backup.id, ctx)
-    return await _plan(order, found.image, found.backup, facts, ctx, mode, found.backup.resource_id)
+    return await _plan(order, found.image, found.backup, facts, ctx, around or Surroundings(ctx), mode, found.backup.resource_id)
 
 
-async def plan_launch(order: LaunchOrder, image: Image, ctx: Context, *, mode: Mode = "failover") -> LaunchPlan:
-    """The plan for an image. Makes nothing and may be repeated; reads the backup behind it where that is to be seen."""
-    backup, facts = await backup_of(image, ctx), await facts_of_image(image, ctx)
+async def plan_launch(
+    order: LaunchOrder, image: Image, ctx: Context, *, mode: Mode = "failover", around: Surroundings | None = None
+) -> LaunchPlan:
+    """The plan for an image. Makes nothing and may be repeated; reads the backup behind it where that is to be seen.
+
+    `around`: what is read once for several plans.
+    """
+    around = around or Surroundings(ctx)
+    backup, facts = await around.backup_of(image), await facts_of_image(image, ctx)
     source_id = image.tags.get(SOURCE_TAG) or (backup.resource_id if backup else None)
-    plan = await _plan(order, image, backup, facts, ctx, mode, source_id)
+    plan = await _plan(order, image, backup, facts, ctx, around, mode, source_id)
     return plan.model_copy(update={"checks": (_ready(image), *plan.checks)})
 
 
@@ -85,11 +93,11 @@ async def _plan(
     backup: Backup | None,
     facts: SourceFacts | None,
     ctx: Context,
+    around: Surroundings,
     mode: Mode,
     source_id: str | None,
 ) -> LaunchPlan:
     planner = Planner(order)
-    cloud = ctx.cloud
 
     async def attempt(what: str, request: Awaitable[T]) -> T | None:
         try:
@@ -99,21 +107,18 @@ async def _plan(
             planner.unknown(what, f"could not be read: {words}", because=error)
             return None
 
-    async def servers() -> list[Server]:
-        return [server async for server in cloud.servers.list()]
-
     (vpcs, subnets, groups, there), (flavors, zones, limits, keys) = await asyncio.gather(
         asyncio.gather(
-            attempt("VPC", cloud.networks.vpcs()),
-            attempt("subnet", cloud.networks.subnets()),
-            attempt("security groups", cloud.networks.security_groups()),
-            attempt("addresses", servers()),
+            attempt("VPC", around.vpcs()),
+            attempt("subnet", around.subnets()),
+            attempt("security groups", around.security_groups()),
+            attempt("addresses", around.servers()),
         ),
         asyncio.gather(
-            attempt("flavor", cloud.servers.flavors()),
-            attempt("availability zone", cloud.servers.zones()),
-            attempt("quota", cloud.servers.limits()),
-            attempt("key pair", cloud.servers.key_pairs()),
+            attempt("flavor", around.flavors()),
+            attempt("availability zone", around.zones()),
+            attempt("quota", around.limits()),
+            attempt("key pair", around.key_pairs()),
         ),
     )
     vpc, subnet = _network(planner, vpcs, subnets)
@@ -121,11 +126,12 @@ async def _plan(
         check_addresses(planner, subnet, there)
     group_ids = _groups(planner, groups)
     if mode == "drill":
-        source = await attempt("isolation", cloud.servers.find(source_id)) if source_id else None
-        check_isolation(planner, place_of(source, facts), subnet, groups, group_ids)
+        source = await attempt("isolation", ctx.cloud.servers.find(source_id)) if source_id else None
+        elsewhere = bool(backup and backup.replica and source is None)
+        check_isolation(planner, place_of(source, facts), subnet, groups, group_ids, elsewhere=elsewhere)
     zone = _zone(planner, zones)
     places = [zone] if zone else [one.name for one in zones or () if one.available]
-    flavor = _flavor(planner, flavors, facts, image, places)
+    flavor = _flavor(planner, flavors, facts, backup, image, places)
     if limits and flavor:
         check_quota(planner, limits, flavor)
     _key_pair(planner, keys)
@@ -197,7 +203,12 @@ def _zone(planner: Planner, zones: list[Zone] | None) -> str | None:
 
 
 def _flavor(  # noqa: PLR0911 - one answer per way of naming a flavor
-    planner: Planner, flavors: list[Flavor] | None, facts: SourceFacts | None, image: Image | None, zones: Sequence[str]
+    planner: Planner,
+    flavors: list[Flavor] | None,
+    facts: SourceFacts | None,
+    backup: Backup | None,
+    image: Image | None,
+    zones: Sequence[str],
 ) -> Flavor | None:
     wanted = planner.order.flavor
     if flavors is None:
@@ -206,9 +217,12 @@ def _flavor(  # noqa: PLR0911 - one answer per way of naming a flavor
         return _smallest(planner, wanted, flavors, image, zones)
     if wanted == "same-as-source":
         if facts is None or not facts.flavor_id:
+            gone = "what its source had was not recorded when the image was made"
+            if backup and backup.replica:
+                gone = "its source is a server of another region, of which a replica tells name and disks alone"
             planner.refuse(
                 "flavor",
-                "'same-as-source' is asked for, but neither the source server nor its recorded facts are to be seen",
+                f"'same-as-source' is asked for, and {gone}",
                 "Name a flavor, or {vcpus: N, ram_gb: N}.",
                 code="b2i.no-facts",
                 page=ORDERS_PAGE,
@@ -367,12 +381,12 @@ def _disk_types(planner: Planner, backup: Backup | None, facts: SourceFacts | No
         wish = order.system_disk if disk.system else next((one for one in order.data_disks if one.source in names), None)
         if wish and was and was.type and (was.type in _SPECIAL_TYPES) != (wish.type in _SPECIAL_TYPES):
             wrong.append(f"{was.device or disk.disk_id} is {was.type} and cannot become {wish.type}")
-    where = f"in {zone}" if zone else "there"
     if wrong:
         planner.refuse("disk types", "; ".join(wrong), "Choose a type of the same family.", code="Ecs.0046", page=_DISKS)
     else:
-        sold = f"whether {where} {'it is' if len(kinds) == 1 else 'they are'} sold, the launch tells (Ecs.0043, Ecs.0044)"
-        planner.unknown("disk types", f"{', '.join(sorted(kinds))}: {sold}")
+        where = zone or "the zone that the cloud chooses"
+        kept = ", ".join(sorted(kinds))
+        planner.unknown("disk types", f"only the launch tells whether {where} sells {kept} (Ecs.0043, Ecs.0044)")
 
 
 def _retuned(

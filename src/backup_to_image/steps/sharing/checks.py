@@ -85,6 +85,9 @@ def _origin(found: ImageFacts, own_project: str) -> Iterator[Check]:
         yield _refuse(rule, why, "Make an image of a CBR backup of this project, and share that.", "IMG.0135", _GUIDE)
     elif backup is None:
         yield Check(rule=rule, verdict="unknowable", why=f"the backup behind it could not be read: {found.unread}", page=_GUIDE)
+    elif backup.replica:
+        why = "made of a replica of a CBR backup; no page tells whether such an image can be shared"
+        yield Check(rule=rule, verdict="warned", why=why, page=_GUIDE)
     elif backup.project_id != own_project:
         why = "the backup behind it was shared with this project, and the image of a shared backup cannot be shared"
         yield _refuse(rule, why, "Let the backup's owner make and share the image.", "IMG.0135", _GUIDE)

@@ -1,0 +1,3 @@
+from deployments.reference import main
+
+main()

@@ -1,0 +1,1 @@
+"""Runbooks: read, checked for readiness, run as drills and for real."""
