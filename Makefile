@@ -85,7 +85,7 @@ lint: $(STAMP) ## style, types, and imports that point one way
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-check-all: test lint test-slow night stack-undisturbed test-third-party ## all of it
+check-all: test lint test-slow night stack test-third-party ## all of it
 
 demo: $(STAMP) ## a whole recovery against the emulated cloud, on this machine alone
 	$(BIN)/python -m deployments.demo

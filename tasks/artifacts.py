@@ -27,8 +27,8 @@ _AT_ONCE = 8
 _OF_COMMANDS = {"runbook-check", "runbook-drill", "runbook-failover", "runbook-report", "runbook-asks"}
 
 
-async def leave(run_id: UUID, *left: Left, task_run_id: UUID | None = None) -> None:
-    """Each key has a history, since it is the same in every run."""
+async def leave(run_id: UUID | None, *left: Left, task_run_id: UUID | None = None) -> None:
+    """Each key has a history, since it is the same in every run. Without a run they are on the page of their task alone."""
     async with get_client() as client:
         turn = asyncio.Semaphore(_AT_ONCE)
 

@@ -25,7 +25,7 @@ from backup_to_image.steps.board import allowed_age, board_rows, past_their_rpo,
 from backup_to_image.steps.context import Context
 from backup_to_image.steps.policy_file import PolicyFile
 from tasks import history, pages
-from tasks.artifacts import Left, artifact_key, console_of_this_run, leave, this_run
+from tasks.artifacts import Left, artifact_key, console_of_this_run, leave
 from tasks.events import night_finished, rpo_breached
 from tasks.policy import NO_RETRY
 
@@ -129,12 +129,14 @@ async def _publish(
 
 @task(name="show servers", task_run_name="show servers of {report.policy}", **NO_RETRY)
 async def show_servers(report: NightReport, console: Console) -> None:
-    """An entry in each server's history; that some cannot be written makes no night a bad one."""
-    if run := this_run():
-        try:
-            await leave(run, *history.of_night(report, console))
-        except (PrefectException, httpx.HTTPError) as error:
-            get_run_logger().warning("warning: not every server has an entry of this night in its history: %s", error)
+    """An entry in each server's history; that some cannot be written makes no night a bad one.
+
+    They are on this task's page. A run's page shows any 200 of its artifacts: those of many servers would hide the night's own.
+    """
+    try:
+        await leave(None, *history.of_night(report, console), task_run_id=UUID(str(task_run.id)))
+    except (PrefectException, httpx.HTTPError) as error:
+        get_run_logger().warning("warning: not every server has an entry of this night in its history: %s", error)
 
 
 @task(name="show board", task_run_name="show board of {named}", **NO_RETRY)

@@ -5,12 +5,14 @@ The tests stand in the order in which they are run: while one looks at forms, th
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
+from backup_to_image.run_results import NIGHT_RESULT_KEY
 from tests.support.house import House
 from tests.support.prefect_ui import PrefectUI
 
@@ -111,6 +113,20 @@ def test_an_order_is_filled_in_watched_to_its_end_and_leads_to_backup_image_and_
     expect(page.locator(f"main a[href*='/flow-run/{run.run}']").first).to_be_visible()
     page.locator("main a[href*='/artifacts/artifact/']").first.click()
     expect(page.get_by_test_id("markdown-display").first).to_contain_text(delivery["image_id"])
+
+
+def test_a_night_starts_by_quick_run_and_its_report_and_its_servers_lead_to_one_another(ui: PrefectUI, house: House) -> None:
+    run = ui.quick_run("nightly/shop")
+    run.expect_state("Completed")
+    (server,) = json.loads(house.artifacts(run.run)[NIGHT_RESULT_KEY])["report"]["servers"]
+    report = run.artifact("night-shop")
+    expect(report).to_contain_text(server["image_id"])
+    expect(report.get_by_role("link", name=server["server_name"]).first).to_be_visible()
+    page = ui.page
+    page.goto(f"{ui.base}/v2/artifacts/key/server-{server['server_name']}")
+    page.get_by_role("link", name="show servers of shop").first.click()
+    page.locator(f"main a[href*='/flow-run/{run.run}']").first.click()
+    run.expect_state("Completed")
 
 
 def test_an_order_with_several_mistakes_has_every_reason_on_its_page(ui: PrefectUI) -> None:

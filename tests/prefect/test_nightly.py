@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterId,
+)
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import Event
 from prefect.flow_engine import run_flow_async
@@ -73,6 +82,19 @@ async def verbs(state: State[Any]) -> Counter[str]:
     return Counter(" ".join(one.name.split()[:2]) for one in found)
 
 
+async def writer_of(key: str, image: str) -> Any:
+    """Whose task wrote the entry about that image. Prefect writes tasks down a moment after they began."""
+    async with get_client() as client:
+        entries = await client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+        (entry,) = [one for one in entries if image in str(one.data)]
+        task = TaskRunFilter(id=TaskRunFilterId(any_=[entry.task_run_id or uuid4()]))
+        for _ in range(100):
+            if found := await client.read_task_runs(task_run_filter=task):
+                return found[0].flow_run_id
+            await asyncio.sleep(0.1)
+    return None
+
+
 async def nights_heard(events: Heard) -> list[Event]:
     return [one for one in await events() if one.event == "b2i.night.finished"]
 
@@ -112,6 +134,17 @@ async def test_a_night_makes_an_image_of_every_server_one_task_per_verb_and_serv
     run_of_it = await seen(state)
     assert (run_of_it.name, run_of_it.tags) == ("night of nightly-web.yaml", ["made"])
     assert "\n" not in (state.message or "")
+
+
+async def test_a_nights_page_has_its_own_artifacts_alone_and_each_servers_history_leads_to_the_task_that_wrote_it(
+    project: Any, policy: WriteIt
+) -> None:
+    state = await run(project, policy())
+    assert set(await pages(state)) == {"night-nightly-web", NIGHT_RESULT_KEY, "board-nightly-web"}  # the UI shows any 200
+    report = (await result_of(state)).report
+    assert report
+    writers = {await writer_of(f"server-{one.server_name}", str(one.image_id)) for one in report.servers}
+    assert writers == {state.state_details.flow_run_id}
 
 
 async def test_servers_that_would_come_back_with_too_old_a_state_are_an_event_of_their_own(

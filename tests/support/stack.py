@@ -210,8 +210,9 @@ class Stack:
         return sorted(found, key=lambda state: state["timestamp"])
 
     def artifact(self, run: str, key: str) -> str | None:
-        found = self.ask("POST", "/artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}}, sort="UPDATED_DESC")
-        return next((str(one["data"]) for one in found if one["key"] == key), None)
+        wanted = {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}
+        found = self.ask("POST", "/artifacts/filter", artifacts=wanted, sort="CREATED_DESC", limit=1)
+        return str(found[0]["data"]) if found else None
 
     def told(self, run: str) -> str:
         """A run's log."""
