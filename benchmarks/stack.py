@@ -1,12 +1,13 @@
 """A night on a whole production stack, while a worker, an API server, both Valkeys and PostgreSQL are killed and come back.
 
-The stack are real processes (tests/support/stack.py): Prefect's server on PostgreSQL and Valkey as two API servers and one of
-services, two workers with homes of their own, and the journal on a Valkey of its own. 300 servers in 4 shards, against an
-emulated region. The same night runs undisturbed, in a second region on the same stack, while the first one waits until its
-killed runs are found out and brought back; then the databases go away. Prints what was disturbed when, and both nights side by
-side. Ends with 1 where an image is missing or was asked for twice, where a night is not green, or where a part did not come back.
+The stack are real processes (tests/support/stack.py): Prefect's server on PostgreSQL and Valkey as two API servers behind their
+proxy and one of services, two workers with homes of their own, one of them by TLS, and the journal on a Valkey of its own. 300
+servers in 4 shards, against an emulated region. The same night runs undisturbed, in a second region on the same stack, while the
+first one waits until its killed runs are found out and brought back; then the databases go away. Prints what was disturbed when,
+and both nights side by side. Ends with 1 where an image is missing or was asked for twice, where a night is not green, or where a
+part did not come back.
 
-    python -m benchmarks.stack                         about four minutes on two idle cores
+    python -m benchmarks.stack                         about six minutes on two idle cores
     python -m benchmarks.stack --early                 the databases go away first, while the killed runs are still silent
 """
 

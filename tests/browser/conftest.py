@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.browser import chromium, open_browser
+from tests.support.browser import open_browser
+from tests.support.debian import from_debian
 from tests.support.house import House, open_house
 from tests.support.prefect_ui import PrefectUI
 
@@ -38,7 +39,7 @@ def _furnish(house: House) -> None:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    chromium()  # without a browser nothing is started
+    from_debian("chromium")  # without a browser nothing is started
     with open_house(tmp_path_factory.mktemp("house"), _furnish, PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false") as made:
         yield made
 

@@ -214,7 +214,7 @@ def answered(one: Asked) -> bool:
 
 STORIES = {
     "few": settings(derandomize=True, max_examples=12, stateful_step_count=8),
-    "more": settings(derandomize=True, max_examples=150, stateful_step_count=14),
+    "more": settings(derandomize=True, max_examples=80, stateful_step_count=14),
     "any": settings(max_examples=int(os.environ.get("PROVE_STORIES", "5000")), stateful_step_count=25),
 }
 NO_HURRY = {

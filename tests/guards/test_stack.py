@@ -9,9 +9,13 @@ import re
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from cryptography.fernet import Fernet
@@ -22,6 +26,8 @@ from prefect.utilities.templating import find_placeholders
 from prefect.workers.base import BaseJobConfiguration
 
 from backup_to_image.model.shared_place import PASSWORD_VARIABLE
+from tests.support.debian import from_debian
+from tests.support.proxy import Proxy
 
 TOP = {"name", "services", "networks", "volumes", "secrets"}
 SERVICE = {
@@ -31,6 +37,7 @@ SERVICE = {
 }
 """Those of the compose specification that are used here: a slip of the pen is none of them."""
 CONDITIONS = {"service_started", "service_healthy", "service_completed_successfully"}
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 LOOKS_SECRET = re.compile(r"PASSWORD|SECRET|AUTH_STRING|TOKEN|API_KEY|ENCRYPTION_KEY|DOCKET_URL|CONNECTION_URL|MESSAGING_URL")
 
 
@@ -186,6 +193,84 @@ def test_a_part_begins_with_its_secrets_as_variables_and_with_no_other_file(fold
     assert "/nowhere" not in told
     ended = subprocess.run([folder / "entrypoint", "sh", "-c", "exit 7"], env=environ | {"B2I_SECRETS": "/nothing"}, check=False)
     assert ended.returncode == 7
+
+
+# -- as others read them ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "bucket.yaml"]], ids=["alone", "with a bucket"])
+def test_compose_takes_the_files_and_refuses_them_without_an_address(folder: Path, tmp_path: Path, files: list[str]) -> None:
+    binary = from_debian("docker-compose")
+    named: list[str] = []
+    for name in files:  # Debian's compose is of before a project could be named in its file
+        text = re.sub(r"^name: \S+\n", "", (folder / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        named += ["-f", name]
+    told = {"B2I_ADDRESS": "prefect.example.com", "B2I_BUCKET_ENDPOINT": "https://obs.example.com", "B2I_BUCKET_REGION": "eu-de"}
+
+    def read(**environ: str) -> subprocess.CompletedProcess[str]:
+        command = [binary, *named, "config"]
+        return subprocess.run(command, cwd=tmp_path, env=os.environ | environ, capture_output=True, text=True, check=False)
+
+    taken = read(**told)
+    assert taken.returncode == 0, taken.stderr
+    worker = yaml.safe_load(taken.stdout)["services"]["worker"]
+    assert worker["environment"]["PREFECT_UI_URL"] == "https://prefect.example.com"
+    targets = {one["target"] for one in worker["secrets"]}
+    assert targets == {"PREFECT_API_AUTH_STRING", "B2I_JOURNAL_PASSWORD"} | (set(_KEYS) if len(files) > 1 else set())
+    assert set(worker["environment"]) >= ({"AWS_ENDPOINT_URL", "AWS_REGION"} if len(files) > 1 else set())
+    for missing in ("B2I_ADDRESS", *(["B2I_BUCKET_ENDPOINT", "B2I_BUCKET_REGION"] if len(files) > 1 else [])):
+        refused = read(**{name: value for name, value in told.items() if name != missing})
+        assert refused.returncode, missing
+        assert "such as" in refused.stderr
+
+
+@pytest.fixture
+def servers() -> Iterator[list[ThreadingHTTPServer]]:
+    """Two, and each says which one it is."""
+    made: list[ThreadingHTTPServer] = []
+    for number in (1, 2):
+
+        class Api(BaseHTTPRequestHandler):
+            me = str(number).encode()
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(self.me)))
+                self.end_headers()
+                self.wfile.write(self.me)
+
+            def log_message(self, *_: object) -> None: ...
+
+        made.append(ThreadingHTTPServer(("127.0.0.1", 0), Api))
+        threading.Thread(target=made[-1].serve_forever, daemon=True).start()
+    yield made
+    for one in made:
+        one.shutdown()
+        one.server_close()
+
+
+def test_the_proxy_speaks_tls_outside_and_goes_on_with_the_server_that_is_left(
+    servers: list[ThreadingHTTPServer], tmp_path: Path
+) -> None:
+    with (
+        Proxy(tmp_path / "proxy", [one.server_port for one in servers]) as proxy,
+        httpx.Client(verify=proxy.trust(), trust_env=False) as people,
+    ):
+        seen = {people.get(proxy.outside).text for _ in range(20)}
+        answer = people.get(proxy.outside)
+        assert seen == {"1", "2"}
+        assert answer.headers["strict-transport-security"]
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert "caddy" not in answer.headers.get("server", "").lower()
+        plain = httpx.get(proxy.outside.replace("https", "http"), trust_env=False)
+        assert plain.status_code == httpx.codes.BAD_REQUEST
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(proxy.outside, trust_env=False)
+        servers[0].shutdown()
+        servers[0].server_close()
+        assert {people.get(proxy.outside).text for _ in range(20)} == {"2"}
+        assert httpx.get(proxy.inside, trust_env=False).text == "2"
 
 
 # -- Kubernetes ---------------------------------------------------------------------------------------------------------

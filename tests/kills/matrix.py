@@ -13,7 +13,7 @@ from tests.kills.child import Point
 from tests.kills.company import Person, Run, given_away, unheard_of
 from tests.kills.errands import ERRANDS, Errand
 
-__all__ = ["Death", "Tally", "points_of", "points_of_several", "survive_all"]
+__all__ = ["Death", "Tally", "points_of", "points_of_several", "survive_all", "that_differ"]
 
 AGAIN = 3
 """So often is a command given once more that says "still running"."""
@@ -70,6 +70,11 @@ def points_of(command: str, person: Person) -> tuple[list[Point], float]:
     errand.person.catch_up()
     errand.check(run, [])
     return list(dict.fromkeys(one.point for one in run.seen)), run.seconds
+
+
+def that_differ(points: Iterable[Point]) -> list[Point]:
+    """Whoever dies before something dies after what came before it: of the two, the later look at the same state is left out."""
+    return [one for one in points if one.phase != "before"]
 
 
 def points_of_several(command: str, people: Iterable[Person]) -> dict[Point, int]:

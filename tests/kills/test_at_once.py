@@ -68,7 +68,8 @@ def test_a_process_that_sleeps_for_longer_than_its_lease_launches_nothing_when_i
     errand.check(last, [])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_in_order_with_its_own_exit_code_and_the_next_run_goes_on(
     company: Company, number: signal.Signals, code: int
 ) -> None:

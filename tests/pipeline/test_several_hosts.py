@@ -101,6 +101,7 @@ def test_two_hosts_at_once_make_one_image_and_both_deliver_it(hosts: tuple[Desk,
     assert not [path for host in hosts for path in host.folder.rglob("journal")], "something lies beside the shared journal"
 
 
+@slow
 def test_two_hosts_at_once_launch_one_server_and_both_deliver_it(hosts: tuple[Desk, Desk], served: Served, image: str) -> None:
     both = [host.start("launch", image, "--spec", host.launch_order("from-two-hosts")) for host in hosts]
     ended = [hosts[0].end(process) for process in both]
@@ -123,6 +124,7 @@ def test_ten_processes_of_two_hosts_at_once_make_one_image_and_one_server(
 # -- one of them dies ---------------------------------------------------------------------------------------------------
 
 
+@slow
 def test_what_a_dead_host_was_waiting_for_is_adopted_by_another_at_once(
     hosts: tuple[Desk, Desk], served: Served, backup: str
 ) -> None:
@@ -146,13 +148,8 @@ def test_an_image_whose_host_died_while_asking_for_it_is_made_once(
     only_image(served, backup, there.run("create", backup))
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        pytest.param(before("createServers", 1), id="before", marks=slow),
-        pytest.param(after("createServers", 1), id="after"),
-    ],
-)
+@slow
+@pytest.mark.parametrize("point", [before("createServers", 1), after("createServers", 1)], ids=["before", "after"])
 def test_a_server_whose_host_died_while_asking_for_it_is_made_once(
     hosts: tuple[Desk, Desk], served: Served, server: Valkey, image: str, point: dict[str, Any]
 ) -> None:
@@ -188,6 +185,7 @@ def test_what_a_dead_host_asked_for_is_adopted_from_another_without_waiting_for_
 # -- the journal's server dies ------------------------------------------------------------------------------------------
 
 
+@slow
 def test_a_journal_that_goes_away_before_the_request_stops_it_with_the_reason_and_nothing_is_made(
     hosts: tuple[Desk, Desk], served: Served, server: Valkey, backup: str
 ) -> None:
@@ -207,6 +205,7 @@ def test_a_journal_that_goes_away_before_the_request_stops_it_with_the_reason_an
     only_image(served, backup, there.run("create", backup))
 
 
+@slow
 def test_a_journal_that_goes_away_after_the_request_loses_nothing_and_the_missing_note_is_told(
     hosts: tuple[Desk, Desk], served: Served, server: Valkey, backup: str
 ) -> None:
@@ -257,6 +256,7 @@ def test_a_journal_that_forgets_everything_meanwhile_makes_no_second_server(
 # -- what is said and what is not ---------------------------------------------------------------------------------------
 
 
+@slow
 def test_a_password_goes_by_the_environment_alone_and_is_seen_nowhere(
     served: Served, server: Valkey, backup: str, tmp_path: Path
 ) -> None:

@@ -120,6 +120,8 @@ def kill_once(region: Region, operation: str, *, skip: int) -> None:
     region.watchers.append(kill)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "skip"), [("createWholeImage", 1), ("listBackups", 6), ("createCheckpoint", 1)])
 async def test_a_shard_that_is_killed_and_brought_back_backs_nobody_up_twice(region: Region, operation: str, skip: int) -> None:
     one = crew(region, backup={"make_one": "always"})
@@ -268,6 +270,7 @@ async def test_where_nothing_is_made_all_shards_together_delete_no_more_than_the
     assert sum(ours(region).values()) == 3 * 9 - 2
 
 
+@pytest.mark.slow
 async def test_a_shared_night_that_is_killed_while_it_deletes_deletes_no_more_the_second_time(region: Region) -> None:
     await nights(region, 3, backup={"make_one": "always"})
     keys: dict[str, Any] = {
@@ -284,6 +287,7 @@ async def test_a_shared_night_that_is_killed_while_it_deletes_deletes_no_more_th
     assert sum(ours(region).values()) == 3 * 9 - 4
 
 
+@pytest.mark.slow
 async def test_a_shard_that_is_killed_while_images_roll_keeps_the_night_within_its_cap(region: Region) -> None:
     await nights(region, 3, backup={"make_one": "always"})
     keys = {"backup": {"make_one": "always"}, "retention": KEEP_ONE | {"max_deletions": 3}}
@@ -307,6 +311,7 @@ async def test_a_rolling_shared_night_needs_room_for_the_images_in_flight_and_no
     assert (outcomes(report), len(report.retired)) == ({"made": 9}, 9)
 
 
+@pytest.mark.slow
 async def test_an_image_of_a_server_that_is_gone_goes_at_the_end_of_a_shared_night(region: Region) -> None:
     rules = KEEP_ONE | {"vanished": {"keep_for": "1h"}}
     await nights(region, 2, backup={"make_one": "always"})
@@ -329,6 +334,7 @@ def drills(region: Region, **rule: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 async def test_all_shards_together_verify_the_nights_sample_and_each_night_others(region: Region) -> None:
     verified = [
         {told.server_name for told in report.servers if told.verified and told.verified.ok}
@@ -339,6 +345,7 @@ async def test_all_shards_together_verify_the_nights_sample_and_each_night_other
     assert region.launched() == []
 
 
+@pytest.mark.slow
 async def test_no_more_drill_servers_than_the_policy_allows_are_there_at_once_in_all_shards(region: Region) -> None:
     counts = most_at_once(region, "createServers", lambda: len(region.launched()))
     report = await night(crew(region, **drills(region, sample=4, at_once=1)))
@@ -346,6 +353,7 @@ async def test_no_more_drill_servers_than_the_policy_allows_are_there_at_once_in
     assert (len(counts), max(counts)) == (4, 1)
 
 
+@pytest.mark.slow
 async def test_an_older_image_stays_where_the_new_one_was_not_verified_by_its_shard(region: Region) -> None:
     keys = drills(region, sample=2) | {"retention": KEEP_ONE}
     (first,) = await nights(region, 1, **keys)

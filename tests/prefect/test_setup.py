@@ -69,6 +69,7 @@ async def test_the_deployment_has_the_default_block_by_reference_and_the_checkou
     assert not deployment.schedules
 
 
+@pytest.mark.slow
 async def test_new_credentials_update_the_block_and_leave_the_settings_file_that_a_person_wrote(
     server: str, credentials: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +131,7 @@ async def test_the_automations_watch_our_deployments_only_and_say_so_in_words(se
         assert f"{trigger['within']:.0f} s" in automation.description
 
 
+@pytest.mark.slow
 async def test_a_schedule_is_off_until_a_person_switches_it_on_and_stays_as_he_left_it(
     server: str, credentials: dict[str, Any]
 ) -> None:
@@ -149,6 +151,7 @@ async def test_a_schedule_is_off_until_a_person_switches_it_on_and_stays_as_he_l
         await client.update_deployment_schedule(deployment.id, schedule.id, active=False)
 
 
+@pytest.mark.slow
 async def test_the_sweep_begins_every_morning_with_apply_once_a_person_has_switched_it_on(
     server: str, credentials: dict[str, Any]
 ) -> None:
@@ -257,6 +260,7 @@ async def test_each_policy_has_a_deployment_of_its_own_whose_schedule_is_off_and
     assert all(f"prefect.deployment.{deployment.id}" in one for one in watched)
 
 
+@pytest.mark.slow
 async def test_each_policy_has_a_deployment_of_its_retention_too_whose_schedule_is_off_and_in_its_time_zone(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
@@ -275,6 +279,7 @@ async def test_each_policy_has_a_deployment_of_its_retention_too_whose_schedule_
         assert "prefect deployment delete retention/nightly-shop" in told.note
 
 
+@pytest.mark.slow
 async def test_a_policy_whose_file_is_gone_keeps_its_deployment_and_is_told(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
@@ -293,6 +298,7 @@ async def test_a_policy_whose_file_is_gone_keeps_its_deployment_and_is_told(
         await client.delete_deployment(deployment.id)
 
 
+@pytest.mark.slow
 async def test_a_policy_that_has_no_schedule_any_more_is_told_with_the_command_that_deletes_the_old_one(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
@@ -333,6 +339,7 @@ def test_a_refused_policy_is_exit_code_2_after_the_others_were_deployed(
     assert "nightly/nightly-shop" in done.output
 
 
+@pytest.mark.slow
 async def test_a_policy_of_another_cloud_has_that_clouds_block(
     server: str, credentials: dict[str, Any], policies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +379,7 @@ async def test_where_no_notification_block_is_nobody_is_told_and_setup_says_how_
     assert "make a block of that name" in told.note
 
 
+@pytest.mark.slow
 async def test_a_notification_block_has_automations_for_failed_nights_and_deletions_and_for_nights_that_nobody_begins(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
@@ -393,6 +401,7 @@ async def test_a_notification_block_has_automations_for_failed_nights_and_deleti
         await client.delete_block_document(document.id)
 
 
+@pytest.mark.slow
 async def test_an_address_in_the_environment_becomes_the_notification_block_and_is_shown_nowhere(
     server: str, credentials: dict[str, Any], policies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,6 +427,7 @@ async def test_an_address_in_the_environment_becomes_the_notification_block_and_
             await client.delete_block_document(document.id)
 
 
+@pytest.mark.slow
 async def test_a_notification_block_that_somebody_made_stays_whatever_the_environment_says(
     server: str, credentials: dict[str, Any], policies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +442,7 @@ async def test_a_notification_block_that_somebody_made_stays_whatever_the_enviro
             await client.delete_block_document((await client.read_block_document_by_name("b2i-night", slug)).id)
 
 
+@pytest.mark.slow
 async def test_a_policy_whose_nights_are_shared_has_a_deployment_for_its_shards_too(
     server: str, credentials: dict[str, Any], policies: Path
 ) -> None:
@@ -464,6 +475,7 @@ def write_book(folder: Path, file: str, name: str, **keys: Any) -> None:
     (folder / file).write_text(yaml.safe_dump(told))
 
 
+@pytest.mark.slow
 async def test_each_runbook_is_looked_at_every_morning_once_its_schedule_is_switched_on(
     server: str, credentials: dict[str, Any], runbooks: Path
 ) -> None:

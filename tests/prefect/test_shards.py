@@ -112,6 +112,7 @@ async def test_a_shard_whose_run_is_gone_has_ended(stage: Stage) -> None:
     assert (await night())[1].reason == "its run was deleted"
 
 
+@pytest.mark.slow
 async def test_a_night_that_goes_on_takes_the_run_that_is_at_work_and_begins_anew_what_has_ended(stage: Stage) -> None:
     await stage.begun(Running())
     await stage.begun(Failed())
@@ -121,6 +122,7 @@ async def test_a_night_that_goes_on_takes_the_run_that_is_at_work_and_begins_ane
     assert len(await stage.runs()) == 2, "one that has crashed just now is brought back"
 
 
+@pytest.mark.slow
 async def test_a_cancelled_night_ends_at_once_what_has_not_begun_and_tells_what_has(stage: Stage) -> None:
     for states, after in [
         ([], StateType.CANCELLED),

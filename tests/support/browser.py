@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import pytest
+from tests.support.debian import from_debian
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page, Request
 
-__all__ = ["MISSING", "Watched", "chromium", "open_browser"]
+__all__ = ["Watched", "open_browser"]
 
-MISSING = "there is no Chromium: `apt-get install chromium`, or `.ci/chromium` as root"
 _ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -27,14 +24,6 @@ _ARGS = [
     # Nobody is found but this machine. (Playwright's own routing would do it too, and switch the browser's cache off.)
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
-
-
-def chromium() -> str:
-    """Where it is. Without one a test is skipped; where CI is set, it fails: nobody would see what was skipped there."""
-    found = shutil.which("chromium")
-    if found is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
-    return str(found)
 
 
 class Watched:
@@ -76,7 +65,7 @@ def open_browser(
     """
     from playwright.sync_api import sync_playwright
 
-    binary = chromium()
+    binary = from_debian("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=binary, args=_ARGS)
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **more)

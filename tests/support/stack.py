@@ -1,4 +1,4 @@
-"""A whole production stack of processes: PostgreSQL, two Valkeys, two API servers behind a door, services, workers.
+"""A whole production stack of processes: PostgreSQL, two Valkeys, two API servers behind their proxy, services, workers.
 
 Settings, commands and the rules of the Valkeys' users are those of the files in `deployments/stack`, without containers: the
 database is migrated by a job, every part asks for a password, the journal lies on a Valkey of its own, each worker has a home.
@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.support.door import Door
 from tests.support.house import BIN, ROOT, kill_family, patience, runs_below, stop
 from tests.support.postgres import Postgres
+from tests.support.proxy import Proxy
 from tests.support.valkey import Valkey, free_port
 
 __all__ = ["Stack", "open_stack"]
@@ -43,11 +43,17 @@ class Stack:
         self.database = processes.enter_context(Postgres(self._secret("database-password")))
         self.broker = processes.enter_context(Valkey(user=self._rules("valkey.acl")))
         self.journal = processes.enter_context(Valkey(user=self._rules("journal.acl")))
-        self.door = processes.enter_context(Door([free_port() for _ in APIS]))
+        self.proxy = processes.enter_context(Proxy(folder / "proxy", [free_port() for _ in APIS]))
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         user, _, password = self._secret("auth").partition(":")
         self.http = processes.enter_context(
-            httpx.Client(base_url=f"{self.door.address}/api", auth=(user, password), trust_env=False, timeout=60)
+            httpx.Client(
+                base_url=f"{self.proxy.outside}/api",
+                auth=(user, password),
+                verify=self.proxy.trust(),
+                trust_env=False,
+                timeout=60,
+            )
         )
 
     def _secret(self, name: str) -> str:
@@ -81,12 +87,14 @@ class Stack:
         )
 
     def of_a_client(self, home: str = "operator") -> dict[str, str]:
-        """The environment of whoever asks the server: workers, setup, people."""
+        """The environment of whoever asks the server: workers, setup, people. The second worker is on another host."""
+        elsewhere = {"PREFECT_API_URL": f"{self.proxy.outside}/api", "PREFECT_API_SSL_CERT_FILE": str(self.proxy.certificate)}
         return self._plain(home) | {
-            "PREFECT_API_URL": f"{self.door.address}/api",
+            "PREFECT_API_URL": f"{self.proxy.inside}/api",
             "PREFECT_API_AUTH_STRING": self._secret("auth"),
             "PREFECT_WORKER_QUERY_SECONDS": _QUERY_SECONDS,
             "B2I_JOURNAL_PASSWORD": self._secret("journal-password"),
+            **(elsewhere if home == "worker-2" else {}),
         }
 
     def _plain(self, home: str) -> dict[str, str]:
@@ -113,7 +121,7 @@ class Stack:
         self._once(*self._composed["migrate"]["command"], environ=self.of_the_server("migrate"))
 
     def start_api(self, number: int) -> None:
-        service, here = f"api-{number}", {"0.0.0.0": "127.0.0.1", "4200": str(self.door.behind[number - 1])}  # noqa: S104 - the container's
+        service, here = f"api-{number}", {"0.0.0.0": "127.0.0.1", "4200": str(self.proxy.behind[number - 1])}  # noqa: S104 - the container's
         command = [here.get(word, word) for word in self._composed[service]["command"]]
         self._start(service, *command, environ=self.of_the_server(service))
 
@@ -144,7 +152,7 @@ class Stack:
     def ready(self, number: int) -> bool:
         """Whether that API server can be used: it says so only when its database answers."""
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"http://127.0.0.1:{self.door.behind[number - 1]}/api/ready", trust_env=False).is_success
+            return httpx.get(f"http://127.0.0.1:{self.proxy.behind[number - 1]}/api/ready", trust_env=False).is_success
         return False
 
     def gone(self) -> list[str]:
