@@ -135,10 +135,11 @@ def test_what_a_dead_host_was_waiting_for_is_adopted_by_another_at_once(
     assert time.monotonic() - began < 30
 
 
-ASKING = [pytest.param(before("createWholeImage"), id="before", marks=slow), pytest.param(after("createWholeImage"), id="after")]
+ASKING = [before("createWholeImage"), after("createWholeImage")]
 
 
-@pytest.mark.parametrize("point", ASKING)
+@slow
+@pytest.mark.parametrize("point", ASKING, ids=["before", "after"])
 def test_an_image_whose_host_died_while_asking_for_it_is_made_once(
     hosts: tuple[Desk, Desk], served: Served, server: Valkey, backup: str, point: dict[str, Any]
 ) -> None:
@@ -223,7 +224,8 @@ def test_a_journal_that_goes_away_after_the_request_loses_nothing_and_the_missin
     only_image(served, backup, (process.returncode, told), there.run("create", backup))
 
 
-@pytest.mark.parametrize("point", ASKING)
+@slow
+@pytest.mark.parametrize("point", ASKING, ids=["before", "after"])
 def test_a_journal_that_forgets_everything_meanwhile_makes_no_second_image(
     hosts: tuple[Desk, Desk], served: Served, server: Valkey, backup: str, point: dict[str, Any]
 ) -> None:
@@ -280,6 +282,7 @@ def test_a_password_goes_by_the_environment_alone_and_is_seen_nowhere(
     assert secret not in out + err
 
 
+@slow
 def test_a_journal_that_may_forget_is_warned_of_once(served: Served, backup: str, tmp_path: Path) -> None:
     with Valkey(appendonly="no") as forgetful:
         desk = Desk(served, tmp_path, journal=forgetful.address)

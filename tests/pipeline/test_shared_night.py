@@ -120,8 +120,6 @@ def kill_once(region: Region, operation: str, *, skip: int) -> None:
     region.watchers.append(kill)
 
 
-@pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "skip"), [("createWholeImage", 1), ("listBackups", 6), ("createCheckpoint", 1)])
 async def test_a_shard_that_is_killed_and_brought_back_backs_nobody_up_twice(region: Region, operation: str, skip: int) -> None:
     one = crew(region, backup={"make_one": "always"})
@@ -244,6 +242,7 @@ async def test_of_a_shard_that_alone_is_stopped_the_report_says_what_the_cloud_w
 # -- retention ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["rolling", "after_night"])
 async def test_old_images_go_although_the_night_is_shared(region: Region, when: str) -> None:
     keys = {"backup": {"make_one": "always"}, "retention": KEEP_ONE | {"when": when}}
@@ -253,6 +252,7 @@ async def test_old_images_go_although_the_night_is_shared(region: Region, when: 
     assert all(bool(told.retired) == (when == "rolling") for told in second.servers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["rolling", "after_night"])
 async def test_all_shards_together_delete_no_more_than_the_policy_allows(region: Region, when: str) -> None:
     """As many as were made tonight, though eighteen are expendable: however many shards there are."""
