@@ -326,6 +326,8 @@ def one_stack(servers: int, speed: float, folder: Path, *, early: bool) -> int:
         print(f"The machine was {meter.busy:.0%} busy.{troubles.caveat()}")
         bad = [what for name, night in nights.items() for what in wrong(desk, name, night)]
         bad += [f"{name} has ended by itself" for name in stack.gone()]
+        runs, wanted = len(stack.runs()), len(nights) * (SHARDS + 1)
+        bad += [f"{runs} runs, not {wanted}: a shard was ordered again"] if runs != wanted else []
         until(lambda: all(one.back is not None for one in troubles.done), "every part back", BACK_WITHIN)
         print(*bad, sep="\n", file=sys.stderr)
         print(f"All in all {time.monotonic() - began:.0f} s.", file=sys.stderr)

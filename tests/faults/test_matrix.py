@@ -98,10 +98,13 @@ def chosen() -> dict[int, int]:
             first.setdefault((case.fault.name, operation, str(case.parameters)), case)
         first.setdefault((case.fault.name, case.scenario), case)
     single = [case for case in cases() if case.scenario not in LONG]
-    # Where something is changed, each fault at each request; of looks that are repeated, each fault at one.
+    # Where something is changed, each fault at each request; at each look, one fault of each stage.
     for case in sorted(single, key=str):
         step = case.step
-        second[case.fault.name, case.scenario, step if step is None or step.writes else step.operation] = case
+        if step is None or step.writes:
+            second[case.fault.name, case.scenario, step] = case
+        else:
+            second[case.fault.stage, case.scenario, step.operation] = case
     now, later = set(map(id, first.values())), set(map(id, second.values()))
     return {id(case): 0 if id(case) in now else 1 if id(case) in later else 2 for case in cases()}
 

@@ -30,7 +30,8 @@ SPEED = 120
 """At this speed an image takes a second, which is the shortest time that the cloud's own dates tell."""
 LATE = 4.0
 """Seconds for which what has been made is on no list yet, so that nobody finds it who does not know that it was asked for."""
-PATIENCE = 100.0
+PATIENCE = 300.0
+"""Seconds for a command that takes ten where the machine is idle: of whom has hung, not of whom is slow."""
 USED = {"IMG.0029", "IMG.0134"}
 KEPT = 8
 """Backups of every server that already have an image: they tell how long one takes."""

@@ -11,8 +11,8 @@ from tests.support.served import Served
 
 PEOPLE = 24
 BACKUPS = 30
-AWAKE = 64
-"""So many nights at a time: they mostly wait."""
+AWAKE = 24
+"""So many nights at a time: with more of them each takes minutes, and all together no less."""
 NIGHTS = 450
 """Projects for nights, one for each: what a night leaves is not what the next one begins with."""
 

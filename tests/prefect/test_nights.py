@@ -77,6 +77,7 @@ def outcomes(result: dict[str, Any]) -> Counter[str]:
     return Counter(one["outcome"] for one in result["report"]["servers"])
 
 
+@pytest.mark.prove  # in check-all both happen to the night on the stack (benchmarks.stack)
 def test_a_night_whose_host_dies_half_way_is_brought_back_adopts_everything_and_makes_nothing_twice(
     house: House, nights: Nights
 ) -> None:
@@ -190,6 +191,7 @@ def test_a_night_that_is_shared_out_has_one_report_of_all_shards_and_each_server
     assert {one["state_name"] for one in shards} == {"Completed"}
 
 
+@pytest.mark.prove  # in check-all both happen to the night on the stack (benchmarks.stack)
 def test_a_shared_night_whose_own_run_is_killed_waits_for_the_shards_that_are_at_work_and_starts_none_twice(
     house: House, shared: Nights
 ) -> None:
