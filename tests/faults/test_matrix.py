@@ -96,7 +96,9 @@ def chosen() -> dict[int, int]:
             continue
         if writes and case.times == 1:
             first.setdefault((case.fault.name, operation, str(case.parameters)), case)
-        first.setdefault((case.fault.name, case.scenario), case)
+        first.setdefault(case.fault.name, case)
+        first.setdefault((case.fault.stage, case.scenario), case)
+        second.setdefault(("somewhere", case.fault.name, case.scenario), case)
     single = [case for case in cases() if case.scenario not in LONG]
     # Where something is changed, each fault at each request; at each look, one fault of each stage.
     for case in sorted(single, key=str):
