@@ -104,7 +104,11 @@ async def prefect_server() -> AsyncGenerator[PrefectClient]:
             )
         try:
             yield client
+        except httpx.TransportError as error:
+            raise _gone(address, str(error) or type(error).__name__) from None
         except httpx.HTTPStatusError as error:
+            if error.response.is_server_error:
+                raise _gone(address, f"HTTP {error.response.status_code}") from None
             if error.response.status_code not in {401, 403}:
                 raise
             raise UsageError(
@@ -129,6 +133,15 @@ async def order_action(form: ActionForm, blocks: Mapping[str, str | None], clien
     """Order what a form says, with its deployment's own blocks or those named. Raises UsageError where one is not there."""
     projects = {name: await _by_reference(block, client) for name, block in blocks.items() if block}
     return await _run(form.deployment, {"order": form.model_dump(mode="json")} | projects, client, missing=_SETUP)
+
+
+def _gone(address: str, why: str) -> B2iError:
+    return B2iError(
+        f"The Prefect server at {address} answers no more: {why}.",
+        action="What was ordered may go on without us. When the server is back, look at the run there, or give the same order "
+        "again: it adopts what is there.",
+        code="b2i.no-prefect",
+    )
 
 
 async def order_night(policy: str, block: str | None, client: PrefectClient, *, dry_run: bool) -> FlowRun:
