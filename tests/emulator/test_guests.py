@@ -37,7 +37,7 @@ async def is_open(address: str, port: int) -> bool:
 
 
 def _network_apart(second_octet: int) -> dict[str, Any]:
-    """A seed with a network that no other test uses: while its region is down, a neighbour could take the addresses."""
+    """A seed with a network that no other test uses: of a common one, a neighbour may hold or take an address that is needed."""
     cidr, subnet = f"127.{second_octet}.0.0/16", f"127.{second_octet}.1.0/24"
     return small_company(networks=[{"vpc": "net", "cidr": cidr, "subnets": {"subnet": subnet}}], servers=[])
 
@@ -181,7 +181,7 @@ async def test_servers_of_the_seed_open_no_ports_unless_the_seed_says_so(cloud: 
 
 async def test_after_a_restart_on_the_same_state_the_guests_are_back(tmp_path: Path) -> None:
     clock, state = FakeClock(), tmp_path / "cloud.sqlite"
-    async with region(clock=clock, state=state, seed=_network_apart(61)) as before:
+    async with region(clock=clock, state=state, seed=_network_apart(66)) as before:
         server = await before.launched(publicip=_EIP)
         address = await _address(before, server)
     assert await is_open(address, 8080) is False
@@ -265,21 +265,20 @@ async def test_an_emulator_that_was_only_closed_leaves_its_ports_to_the_next(tmp
 
 
 async def test_on_sockets_a_guest_opens_without_anybody_asking_the_cloud(tmp_path: Path) -> None:
-    emulator = Emulator(first_port=0, speed=300, state=tmp_path / "cloud.sqlite")
+    emulator = Emulator(first_port=0, speed=300, state=tmp_path / "cloud.sqlite", seed=_network_apart(65))
     listening: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(emulator, ready=listening.set_result))
     account = await asyncio.wait_for(listening, 20)
     async with httpx.AsyncClient() as client:
         place = Region(emulator, FakeClock(), client)
         await place.log_in(account)
-        subnet = {"subnet_id": account["subnet"], "ip_address": "127.10.1.222"}
-        await place.launch(nics=[subnet])
+        await place.launch(nics=[{"subnet_id": account["subnet"], "ip_address": "127.65.1.22"}])
     async with asyncio.timeout(20):
-        while not await is_open("127.10.1.222", 8080):  # noqa: ASYNC110 - another machine's port has no event to wait for
+        while not await is_open("127.65.1.22", 8080):  # noqa: ASYNC110 - another machine's port has no event to wait for
             await asyncio.sleep(0.02)  # real time is what is tested: the ticker, and nobody else, opens the port
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
-    assert await is_open("127.10.1.222", 8080) is False
+    assert await is_open("127.65.1.22", 8080) is False
 
 
 async def test_a_region_crowded_with_servers_still_answers() -> None:
