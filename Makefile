@@ -5,8 +5,8 @@ SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.ready
 THIRD_PARTY := .state/third-party
-# Two cores are kept busy by three processes: tests wait for servers, workers and disks for a third of their time.
-PROCESSES := 3
+# Two cores are kept busy by four processes: tests wait for servers, workers and disks for half of their time.
+PROCESSES := 4
 CODE := src flows tasks deployments tests benchmarks
 
 # Our own writing stays inside. A home that does not exist or cannot be written to gets a stand-in, caches included.

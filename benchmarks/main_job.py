@@ -229,6 +229,12 @@ def missed(figures: dict[str, Any]) -> list[str]:
         return wrong
     if figures["looks_median"] > figures["looks_allowed_median"]:
         wrong.append(f"{figures['looks_median']} looks, {figures['looks_allowed_median']} at most")
+    return wrong + late_news(figures)
+
+
+def late_news(figures: dict[str, Any]) -> list[str]:
+    """Which targets the news of finished images misses, in words."""
+    wrong = []
     if figures["delay_median"] > MEDIAN_DELAY:
         wrong.append(f"news {figures['delay_median']:.1%} late in the median, {MEDIAN_DELAY:.0%} at most")
     if figures["delay_p95"] > LATE_DELAY:

@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.support.laid import Laid
+    from tests.support.region import Region
     from tests.support.valkey import Valkey
 
 _POINTING_OUTSIDE = ("AWS_", "OS_", "B2I_", "PREFECT_", "XDG_")
@@ -73,6 +74,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, said in report.user_properties:
             if name == "told":
                 terminalreporter.write_line(str(said))
+
+
+@pytest.fixture
+def region(tmp_path: Path) -> Iterator[Region]:
+    """An emulated region of the test's own, whose time passes by itself, and a desk to work at."""
+    from tests.support.region import Region
+
+    made = Region(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def backup(region: Region) -> str:
+    """A backup that nothing speaks against: of shop-web-01, which has a system and a data disk."""
+    found: str = region.account["backups"]["available"][0]
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,19 +10,6 @@ import yaml
 
 from tests.support.region import Region
 from tests.support.runbooks import APP, DRILL, FAILOVER, WEB
-
-
-@pytest.fixture
-def region(tmp_path: Path) -> Iterator[Region]:
-    made = Region(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def backup(region: Region) -> str:
-    found: str = region.account["backups"]["available"][0]
-    return found
 
 
 def stop_at(region: Region, operation: str, number: signal.Signals) -> None:

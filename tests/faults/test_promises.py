@@ -17,12 +17,6 @@ def region(folder: Path) -> Iterator[Region]:
 
 
 @pytest.fixture
-def backup(region: Region) -> str:
-    found: str = region.account["backups"]["available"][0]
-    return found
-
-
-@pytest.fixture
 def image(region: Region, backup: str) -> str:
     found: str = region.b2i("create", backup).told["image_id"]
     region.forget()

@@ -78,9 +78,10 @@ def door(request: pytest.FixtureRequest, region: Region) -> Door:
 
 
 @pytest.fixture
-def backup(region: Region) -> str:
-    """A backup that nothing speaks against: of shop-web-01, which has a system and a data disk."""
-    found: str = region.account["backups"]["available"][0]
+def image(region: Region, backup: str) -> str:
+    """An image of shop-web-01, as b2i makes it: its facts are known."""
+    found: str = region.b2i("create", backup).told["image_id"]
+    region.forget()
     return found
 
 

@@ -12,6 +12,7 @@ from backup_to_image.errors import JobFailed, StillRunning
 from backup_to_image.model import Backup
 from backup_to_image.steps.back_up import BackedUp, back_up, use_up
 from backup_to_image.steps.names import made_by_us
+from tests.support.lost import answer_lost, request_lost
 from tests.support.region import Asked, Killed, Region
 
 SERVER = "shop-web-01"
@@ -197,20 +198,8 @@ def test_a_backup_that_ends_in_error_is_told_in_the_clouds_words_and_the_next_or
 
 # -- once, whatever happens -----------------------------------------------------------------------------------------------
 
-AFTER = {
-    "connection cut": ("lost-answer", {}),
-    "502 of a proxy": ("html-502", {"effect": True}),
-    "503 without a word": ("error-503", {"effect": True}),
-    "half an answer": ("truncated-json", {}),
-}
-BEFORE = {
-    "connection cut": ("reset-before", {}),
-    "502 of a proxy": ("html-502", {}),
-    "503 without a word": ("error-503", {}),
-}
 
-
-@pytest.mark.parametrize(("fault", "how"), AFTER.values(), ids=AFTER)
+@answer_lost
 def test_a_lost_answer_after_the_effect_is_looked_for_not_asked_for_again(
     region: Region, fault: str, how: dict[str, Any]
 ) -> None:
@@ -220,7 +209,7 @@ def test_a_lost_answer_after_the_effect_is_looked_for_not_asked_for_again(
     assert [one["id"] for one in ours(region)] == [ended.told["backup_id"]]
 
 
-@pytest.mark.parametrize(("fault", "how"), BEFORE.values(), ids=BEFORE)
+@request_lost
 def test_a_lost_request_is_sent_again_only_after_the_settle_time(region: Region, fault: str, how: dict[str, Any]) -> None:
     region.arm(fault, operation="createCheckpoint", **how)
     ended = region.b2i(*NOW)

@@ -13,6 +13,7 @@ import pytest
 from backup_to_image.errors import B2iError
 from backup_to_image.steps.pipeline import image_from_backup
 from tests.support.doors import Door
+from tests.support.lost import answer_lost, request_lost
 from tests.support.region import Region, image_order
 
 
@@ -123,20 +124,8 @@ def test_two_hosts_at_once_make_one_image_wherever_the_refusal_surfaces(
 
 # -- answers that never came --------------------------------------------------------------------------------------------
 
-AFTER = {
-    "connection cut": ("lost-answer", {}),
-    "502 of a proxy": ("html-502", {"effect": True}),
-    "503 without a word": ("error-503", {"effect": True}),
-    "half an answer": ("truncated-json", {}),
-}
-BEFORE = {
-    "connection cut": ("reset-before", {}),
-    "502 of a proxy": ("html-502", {}),
-    "503 without a word": ("error-503", {}),
-}
 
-
-@pytest.mark.parametrize(("fault", "how"), AFTER.values(), ids=AFTER)
+@answer_lost
 def test_a_lost_answer_after_the_effect_is_looked_for_not_asked_for_again(
     door: Door, region: Region, backup: str, fault: str, how: dict[str, Any]
 ) -> None:
@@ -146,7 +135,7 @@ def test_a_lost_answer_after_the_effect_is_looked_for_not_asked_for_again(
     assert ended.told["image_id"] == good(region, backup)["id"]
 
 
-@pytest.mark.parametrize(("fault", "how"), BEFORE.values(), ids=BEFORE)
+@request_lost
 def test_a_lost_request_is_sent_again_only_after_the_settle_time(
     door: Door, region: Region, backup: str, fault: str, how: dict[str, Any]
 ) -> None:

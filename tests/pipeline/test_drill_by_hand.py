@@ -12,14 +12,6 @@ PROBES = [{"console": "login:"}]
 NEVER = [{"console": "never-said", "timeout": "20s"}]
 
 
-@pytest.fixture
-def image(region: Region, backup: str) -> str:
-    """An image of shop-web-01, as b2i makes it."""
-    found: str = region.b2i("create", backup).told["image_id"]
-    region.forget()
-    return found
-
-
 def drill(region: Region, image: str, *arguments: str, json: bool = True, **order: Any) -> Ended:
     told = {"name": "shop-drill", "network": NETWORK, "public_ip": {}, "probes": PROBES} | order
     return region.b2i("launch", image, "--spec", region.write_launch(**told), "--drill", *arguments, json=json)

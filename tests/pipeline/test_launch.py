@@ -11,17 +11,10 @@ from backup_to_image.errors import Refused
 from backup_to_image.model import LaunchDelivery
 from backup_to_image.steps.launching.launch import launch_server
 from backup_to_image.steps.launching.teardown import find_launch, tear_down
+from tests.support.lost import answer_lost
 from tests.support.region import Asked, Ended, Region, launch_order
 
 KEYS = {"outcome", "launch_id", "server_id", "image_id", "adopted", "probes", "error"}
-
-
-@pytest.fixture
-def image(region: Region, backup: str) -> str:
-    """An image of shop-web-01, as b2i makes it: its facts are known."""
-    found: str = region.b2i("create", backup).told["image_id"]
-    region.forget()
-    return found
 
 
 def launch(region: Region, image: str, *arguments: str, **order: Any) -> Ended:
@@ -465,16 +458,8 @@ def test_two_at_once_launch_one_server_and_both_deliver_it(region: Region, image
     assert {first.outcome, second.outcome} == {"made", "adopted"}
 
 
-LOST: dict[str, tuple[str, dict[str, Any]]] = {
-    "connection cut": ("lost-answer", {}),
-    "502 of a proxy": ("html-502", {"effect": True}),
-    "503 without a word": ("error-503", {"effect": True}),
-    "half an answer": ("truncated-json", {}),
-}
-
-
 # A dry run is a createServers too, so the faults let that one pass.
-@pytest.mark.parametrize(("fault", "how"), LOST.values(), ids=LOST)
+@answer_lost
 def test_a_lost_answer_after_the_effect_makes_no_second_server(
     region: Region, image: str, fault: str, how: dict[str, Any]
 ) -> None:
