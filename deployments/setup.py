@@ -15,6 +15,7 @@ import asyncio
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from pydoc import locate
 from typing import Any, Literal, cast
@@ -27,7 +28,7 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.objects import BlockDocument, ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
@@ -36,7 +37,7 @@ from prefect.settings import get_current_settings
 from prefect.workers.process import ProcessWorker
 
 from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
-from backup_to_image.cli.prefect_door import prefect_server, ui_link
+from backup_to_image.cli.prefect_door import page_by_page, prefect_server, ui_link
 from backup_to_image.errors import B2iError, UsageError
 from backup_to_image.otc.cloud_files import find_clouds
 from backup_to_image.settings import read_settings
@@ -191,7 +192,7 @@ class _Setup:
     async def deployed(self, tag: str) -> list[DeploymentResponse]:
         """The deployments of policies and runbooks that are there, whether their files still are or not."""
         ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["b2i", tag]))
-        return await self.client.read_deployments(deployment_filter=ours, limit=200)
+        return await page_by_page(partial(self.client.read_deployments, deployment_filter=ours))
 
     def left_over(self, there: DeploymentResponse) -> Item:
         """The deployment of a policy or runbook that is gone: told, and left to people, since its runs and reports hang on it."""
@@ -207,8 +208,7 @@ class _Setup:
     async def notification(self, nights: list[str], recoveries: list[str]) -> list[Item]:
         """Who is told of what failed or waits: the notification block of any kind, made here if an address is given."""
         made = await self._webhook()
-        found = await self.client.read_block_documents(limit=200)
-        block = next((one for one in found if one.name == NOTIFICATION_BLOCK and notifies(one)), None)
+        block = next(iter(await self._notices()), None)
         if block is None:
             if made is not None:  # --check: it would be made, and the automations with it
                 return [made]
@@ -225,17 +225,21 @@ class _Setup:
         if not address:
             return None
         there: CustomWebhookNotificationBlock | None = None
-        for one in await self.client.read_block_documents(limit=200):
-            if one.name == NOTIFICATION_BLOCK and notifies(one):
-                if one.block_type_id != await self._webhook_type() or one.data.get("name") != webhook(address).name:
-                    note = f"made by somebody; {WEBHOOK_VARIABLE} is left alone"
-                    return Item("block", NOTIFICATION_BLOCK, "unchanged", note, f"blocks/block/{one.id}")
-                there = CustomWebhookNotificationBlock.model_validate(one.data)
+        for one in await self._notices():
+            if one.block_type_id != await self._webhook_type() or one.data.get("name") != webhook(address).name:
+                note = f"made by somebody; {WEBHOOK_VARIABLE} is left alone"
+                return Item("block", NOTIFICATION_BLOCK, "unchanged", note, f"blocks/block/{one.id}")
+            there = CustomWebhookNotificationBlock.model_validate(one.data)
         wanted = webhook(address)
         change: Change = "created" if there is None else "unchanged" if _same_webhook(there, wanted) else "updated"
         if change != "unchanged" and not self.check:
             await wanted.asave(NOTIFICATION_BLOCK, overwrite=True, client=self.client)
         return Item("block", NOTIFICATION_BLOCK, change, f"a webhook, its address from {WEBHOOK_VARIABLE}", "blocks/catalog")
+
+    async def _notices(self) -> list[BlockDocument]:
+        """The notification blocks of that name, of whatever kind."""
+        found = await page_by_page(self.client.read_block_documents)
+        return [one for one in found if one.name == NOTIFICATION_BLOCK and notifies(one)]
 
     async def _webhook_type(self) -> UUID | None:
         try:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
@@ -59,6 +60,7 @@ __all__ = [
     "order_retention",
     "order_run",
     "order_sweep",
+    "page_by_page",
     "prefect_server",
     "read_night",
     "read_result",
@@ -71,9 +73,12 @@ __all__ = [
 DEPLOYMENT = "image-from-backup/on-demand"
 OF_A_SERVER = "image-of-server/of-a-server"
 SWEEP = "sweep/every-morning"
+T = TypeVar("T")
+
 _SETUP = "`python -m deployments.setup` makes it."
 _SETUP_OF_POLICIES = "`python -m deployments.setup` makes one for each policy in the worker's directory (`directories.policies`)."
 
+_PAGE = 200
 _LOOK_EVERY = 1.0
 _NO_WORKER_AFTER = timedelta(seconds=30)
 # A crashed run is brought back by an automation after 60 s; a second report of the crash may come in between.
@@ -116,6 +121,16 @@ async def prefect_server() -> AsyncGenerator[PrefectClient]:
                 action="Set PREFECT_API_AUTH_STRING as the server has it, and no PREFECT_API_KEY.",
                 code="b2i.no-prefect",
             ) from None
+
+
+async def page_by_page(read: Callable[..., Awaitable[list[T]]]) -> list[T]:
+    """The whole of a list, of which the server gives no more than 200 at a time. `read` takes `limit` and `offset`."""
+    found: list[T] = []
+    while True:
+        page = await read(limit=_PAGE, offset=len(found))
+        found += page
+        if len(page) < _PAGE:
+            return found
 
 
 def ui_link(path: str) -> str:
@@ -278,11 +293,8 @@ class Follower:
 
     async def _tell_logs(self, run_id: UUID) -> None:
         after = LogFilterTimestamp(after_=self._newest - timedelta(seconds=10)) if self._newest else None  # pyright: ignore[reportArgumentType] - Prefect's own datetime type is one
-        logs = await self.client.read_logs(
-            LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]), timestamp=after),
-            sort=LogSort.TIMESTAMP_ASC,
-            limit=200,
-        )
+        of_it = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]), timestamp=after)
+        logs = await page_by_page(partial(self.client.read_logs, of_it, sort=LogSort.TIMESTAMP_ASC))
         for log in logs:
             if log.id in self._seen:
                 continue

@@ -263,16 +263,7 @@ async def ordered(wanted: Ordered, ctx: Context, *, patience: timedelta) -> Asyn
     it did, begins anew. Raises JournalError before anything was made.
     """
     now = ctx.clock.now()
-    record = Record(
-        kind=ORDER,
-        project_id=ctx.project_id,
-        name=wanted.name,
-        state="open",
-        written_at=now,
-        first_intent_at=now,
-        deadline=now + patience,
-        facts={_ORDERED: wanted.model_dump(mode="json"), _SECONDS: patience.total_seconds(), _RUN: ctx.run_id},
-    )
+    record = _opened(wanted, ctx, now=now, until=now + patience)
     before = await ctx.journal.read(ORDER, ctx.project_id, record.name)
     if before and _cut_off(before, record):
         record = record.model_copy(update=before.model_dump(include={"deadline", "first_intent_at", "job_id"}))
@@ -299,19 +290,7 @@ async def keep_open(wanted: Ordered, ctx: Context, *, until: datetime) -> Record
     now = ctx.clock.now()
     before = await ctx.journal.read(ORDER, ctx.project_id, wanted.name)
     since = before.first_intent_at if before and before.state == "open" else None
-    facts = {_ORDERED: wanted.model_dump(mode="json"), _SECONDS: (until - now).total_seconds(), _RUN: ctx.run_id}
-    return await ctx.journal.write(
-        Record(
-            kind=ORDER,
-            project_id=ctx.project_id,
-            name=wanted.name,
-            state="open",
-            written_at=now,
-            first_intent_at=since or now,
-            deadline=until,
-            facts=facts,
-        )
-    )
+    return await ctx.journal.write(_opened(wanted, ctx, now=now, until=until, since=since))
 
 
 async def cut_off_order(name: str, ctx: Context) -> OpenOrder | None:
@@ -373,6 +352,19 @@ async def withdraw_recipients(image: Image, projects: Collection[str], ctx: Cont
             left = tuple(one for one in wanted.recipients if one not in projects)
             told = wanted.model_copy(update={"recipients": left}).model_dump(mode="json")
             await ctx.journal.write(order.record.model_copy(update={"facts": order.record.facts | {_ORDERED: told}}))
+
+
+def _opened(wanted: Ordered, ctx: Context, *, now: datetime, until: datetime, since: datetime | None = None) -> Record:
+    return Record(
+        kind=ORDER,
+        project_id=ctx.project_id,
+        name=wanted.name,
+        state="open",
+        written_at=now,
+        first_intent_at=since or now,
+        deadline=until,
+        facts={_ORDERED: wanted.model_dump(mode="json"), _SECONDS: (until - now).total_seconds(), _RUN: ctx.run_id},
+    )
 
 
 def _cut_off(before: Record, record: Record) -> bool:
