@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -18,9 +17,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from backup_to_image.blocks import DEFAULT_BLOCK, OtcProject
-from backup_to_image.cli.prefect_door import OF_A_SERVER, SWEEP, prefect_server
+from backup_to_image.cli.prefect_door import OF_A_SERVER, SWEEP
 from backup_to_image.cli.submit import submit
-from backup_to_image.errors import B2iError, UsageError
+from backup_to_image.errors import UsageError
 from backup_to_image.forms import OrderForm
 from deployments.setup import ROOT, Item, main, set_up
 
@@ -197,23 +196,6 @@ async def test_a_block_that_is_not_there_is_named_before_anything_is_ordered(ser
         with pytest.raises(UsageError, match="'nowhere'"):
             await submit(OrderForm(backup_id="b"), block="nowhere", tell=print)
         assert await client.count_flow_runs() == before
-
-
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        httpx.ConnectError("All connection attempts failed"),
-        httpx.HTTPStatusError("", request=httpx.Request("GET", "http://x"), response=httpx.Response(503)),
-    ],
-)
-async def test_a_server_that_goes_away_meanwhile_is_told_as_gone_and_the_order_as_going_on(
-    server: str, trouble: httpx.HTTPError
-) -> None:
-    with pytest.raises(B2iError, match="answers no more") as told:
-        async with prefect_server():
-            raise trouble
-    assert (told.value.exit_code, told.value.code) == (1, "b2i.no-prefect")
-    assert "adopts what is there" in told.value.action
 
 
 # -- policies -----------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ from backup_to_image.run_results import (
     RunResult,
     SweepResult,
 )
+from backup_to_image.steps.context import until
 from backup_to_image.told.told import Told
 
 __all__ = [
@@ -81,6 +82,8 @@ _SETUP_OF_POLICIES = "`python -m deployments.setup` makes one for each policy in
 _PAGE = 200
 _LOOK_EVERY = 1.0
 _NO_WORKER_AFTER = timedelta(seconds=30)
+# Above what Prefect's client waits by itself, a minute.
+_AWAY_FOR = timedelta(minutes=5)
 # A crashed run is brought back by an automation after 60 s; a second report of the crash may come in between.
 _CRASH_GRACE = timedelta(minutes=3)
 # The engine's own remarks say nothing about images.
@@ -109,12 +112,11 @@ async def prefect_server() -> AsyncGenerator[PrefectClient]:
             )
         try:
             yield client
-        except httpx.TransportError as error:
-            raise _gone(address, str(error) or type(error).__name__) from None
-        except httpx.HTTPStatusError as error:
-            if error.response.is_server_error:
-                raise _gone(address, f"HTTP {error.response.status_code}") from None
-            if error.response.status_code not in {401, 403}:
+        except httpx.HTTPError as error:
+            why = _away(error)
+            if why is not None:
+                raise _gone(address, why) from None
+            if not isinstance(error, httpx.HTTPStatusError) or error.response.status_code not in {401, 403}:
                 raise
             raise UsageError(
                 f"The Prefect server at {address} does not let us in ({error.response.status_code}).",
@@ -148,6 +150,15 @@ async def order_action(form: ActionForm, blocks: Mapping[str, str | None], clien
     """Order what a form says, with its deployment's own blocks or those named. Raises UsageError where one is not there."""
     projects = {name: await _by_reference(block, client) for name, block in blocks.items() if block}
     return await _run(form.deployment, {"order": form.model_dump(mode="json")} | projects, client, missing=_SETUP)
+
+
+def _away(error: httpx.HTTPError) -> str | None:
+    """Why nobody answers, in words; None where somebody has answered that this is wrong."""
+    if isinstance(error, httpx.TransportError):
+        return str(error) or type(error).__name__
+    if isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error:
+        return f"HTTP {error.response.status_code}"
+    return None
 
 
 def _gone(address: str, why: str) -> B2iError:
@@ -268,8 +279,7 @@ class Follower:
         begun = self.clock.now()
         state, told_of_worker, crashed_at = "", False, None
         while True:
-            run = await self.client.read_flow_run(run.id)
-            await self._tell_logs(run.id)
+            run = await self._look(run)
             now = self.clock.now()
             if run.state and run.state.name != state:
                 state = run.state.name or run.state.type.value
@@ -290,6 +300,32 @@ class Follower:
                 told_of_worker = True
                 self.tell(f"no worker has taken the run yet: `prefect worker start --pool {run.work_pool_name or 'b2i'}`")
             await self.clock.sleep(_LOOK_EVERY)
+
+    async def _look(self, run: FlowRun) -> FlowRun:
+        """The run as it is now, its new lines told. A server that is away, as for an upgrade, is waited for."""
+        deadline: datetime | None = None
+        while True:
+            try:
+                run = await self.client.read_flow_run(run.id)
+                await self._tell_logs(run.id)
+            except ObjectNotFound:
+                raise B2iError(
+                    f"The run {run.name} is not there any more: somebody has deleted it.",
+                    action="What it has asked the cloud for goes on. Give the same order again: it adopts what is there.",
+                    code="b2i.prefect.deleted",
+                ) from None
+            except httpx.HTTPError as error:
+                why, now = _away(error), self.clock.now()
+                if why is None or (deadline and now >= deadline):
+                    raise
+                if deadline is None:
+                    deadline = now + _AWAY_FOR
+                    self.tell(f"the Prefect server does not answer ({why}); asking it again {until(deadline)}")
+                await self.clock.sleep(_LOOK_EVERY)
+            else:
+                if deadline:
+                    self.tell("the Prefect server answers again")
+                return run
 
     async def _tell_logs(self, run_id: UUID) -> None:
         after = LogFilterTimestamp(after_=self._newest - timedelta(seconds=10)) if self._newest else None  # pyright: ignore[reportArgumentType] - Prefect's own datetime type is one
