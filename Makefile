@@ -18,6 +18,8 @@ export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export NO_MKDOCS_2_WARNING := 1
+# The tests start thousands of processes; each would compile all of our modules where a machine says that none is to be kept.
+unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo usable),usable)
 export HOME := $(CURDIR)/.state/home
 export UV_CACHE_DIR := $(CURDIR)/.state/cache/uv

@@ -40,27 +40,7 @@ FRESH = "eu-de_night"
 """What the projects are called in which nobody has had a night yet."""
 
 _FORKS = multiprocessing.get_context("forkserver")
-_COMMANDS = (
-    *("accept", "asked", "change_os", "create", "launch", "nightly", "retention", "runbook", "session", "share", "teardown"),
-    "unshare",
-)
-_STEPS = (
-    "change_os",
-    "change_plan",
-    "fleet.by_hand",
-    "fleet.night",
-    "pipeline",
-    "policy_file",
-    "retention.retire",
-    "runbook.cleaning",
-    "runbook.run",
-    "select",
-    "teardown",
-)
-_FORKS.set_forkserver_preload(
-    ["tests.kills.child", *(f"backup_to_image.cli.{one}" for one in _COMMANDS), "backup_to_image.night_pages"]
-    + [f"backup_to_image.steps.{one}" for one in _STEPS]
-)
+_FORKS.set_forkserver_preload(["tests.kills.child", "tests.kills.warm"])
 _one_at_a_time = threading.Lock()
 """Starting and reaping processes is not for several threads at once."""
 

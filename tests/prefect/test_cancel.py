@@ -24,7 +24,7 @@ def cancelled(house: House, run: str) -> tuple[str, dict[str, Any]]:
 
 def test_a_run_that_is_cancelled_while_it_waits_names_job_and_image_and_the_next_order_adopts_them(house: House) -> None:
     backup = house.backup()
-    house.cloud.arm(name="job-stuck", operation="createWholeImage", seconds=300)
+    house.cloud.arm(name="job-stuck", operation="createWholeImage", seconds=900)
     run = house.order(backup, share_with=["dr"])
     house.await_word(run, "accepted")
 
@@ -66,7 +66,7 @@ def test_what_was_asked_for_a_moment_before_is_named_and_adopted_too(house: Hous
 
 def test_a_run_that_is_cancelled_while_it_launches_names_the_server_and_how_to_be_rid_of_it(house: House) -> None:
     backup = house.backup()
-    house.cloud.arm(name="job-stuck", operation="createServers", skip=1, seconds=300)
+    house.cloud.arm(name="job-stuck", operation="createServers", skip=1, seconds=900)
     launch = house.launch_order("cancelled-server")
     run = house.order(backup, share_with=["dr"], launch=launch)
     house.await_word(run, "accepted for cancelled-server")
@@ -98,7 +98,7 @@ def test_a_run_that_is_cancelled_before_anything_was_asked_for_says_so(house: Ho
 
 def test_a_follower_tells_what_a_cancelled_run_has_left(house: House) -> None:
     backup = house.backup()
-    house.cloud.arm(name="job-stuck", operation="createWholeImage", seconds=300)
+    house.cloud.arm(name="job-stuck", operation="createWholeImage", seconds=900)
     follower = house.start("follower-of-cancelled", "b2i", "--json", "--prefect", "create", backup)
     run = house.newest_run()
     house.await_word(run, "accepted")
@@ -113,7 +113,7 @@ def test_a_follower_tells_what_a_cancelled_run_has_left(house: House) -> None:
 
 def test_a_run_that_is_killed_while_it_is_cancelled_loses_nothing(house: House) -> None:
     backup = house.backup()
-    house.cloud.arm(name="job-stuck", operation="createWholeImage", seconds=300)
+    house.cloud.arm(name="job-stuck", operation="createWholeImage", seconds=900)
     run = house.order(backup)
     house.await_word(run, "accepted")
     house.signal_run(run, signal.SIGSTOP)

@@ -399,7 +399,7 @@ def _without_prefect() -> Iterator[None]:
 def _standing_in(folder: Path) -> Iterator[None]:
     before, environ = Path.cwd(), dict(os.environ)
     os.chdir(folder)
-    os.environ["COLUMNS"] = "200"
+    os.environ.setdefault("COLUMNS", "200")  # a test may want a narrow terminal
     try:
         yield
     finally:

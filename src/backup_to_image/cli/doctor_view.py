@@ -69,7 +69,7 @@ def vaults_table(vaults: Iterable[dict[str, Any]]) -> Table:
     """The vaults, with what is free in them."""
     table = Table(title="Vaults", title_justify="left", show_edge=False, pad_edge=False)
     for column in ("vault", "id", "state", "for", "GB", "free GB"):
-        table.add_column(column, overflow="fold", no_wrap=column == "id", justify="right" if "GB" in column else "left")
+        table.add_column(column, overflow="fold", justify="right" if "GB" in column else "left")
     for vault in vaults:
         kind = f"{vault['object_type']}, {vault['protect_type']}" + (", locked backups" if vault["locked"] else "")
         table.add_row(escape(vault["name"]), vault["id"], vault["status"], kind, str(vault["size_gb"]), str(vault["free_gb"]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import re
 import shlex
 import sys
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from backup_to_image.errors import B2iError, PartlyDone, StillRunning, UsageError
 from backup_to_image.model import Delivery, Report
@@ -30,6 +33,9 @@ __all__ = ["Output", "delivery_json", "delivery_lines", "grid_table", "pairs", "
 
 _LOOK_BACK = 10.0
 """Seconds for the look at what is left: somebody has pressed Ctrl-C and waits."""
+_WIDTH_OF_FILES = 200
+"""Columns of a table that goes into a file or another program, so that a row is a line."""
+_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32}")
 _VERDICTS = {
     "passed": "[green]passed[/]",
     "refused": "[bold red]refused[/]",
@@ -57,7 +63,9 @@ class Output:
         self.as_json = json
         self.quiet = quiet
         self.blank = blank
-        self.out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+        people = sys.stdout.isatty()
+        width = None if people or "COLUMNS" in os.environ else _WIDTH_OF_FILES
+        self.out = Console(soft_wrap=not people, highlight=False, width=width)
         self.err = Console(stderr=True, soft_wrap=True, highlight=False)
 
     def say(self, line: str) -> None:
@@ -79,6 +87,8 @@ class Output:
         """The result for people; nothing where JSON was asked for."""
         if not self.as_json:
             for line in lines:
+                if isinstance(line, Table):
+                    _keep_ids_whole(line)
                 self.out.print(line)
 
     def report(self, report: Report) -> None:
@@ -168,6 +178,13 @@ class Output:
             for one in self.left.things if self.left else ():
                 self.err.print(f"  {one.kind} {' '.join(word for word in (one.name, one.id, one.status) if word)}", markup=False)
             self.err.print(f"[yellow]{escape(message)}[/] {escape(action)}")
+
+
+def _keep_ids_whole(table: Table) -> None:
+    """However narrow the terminal is: an id in two parts cannot be copied."""
+    for column in table.columns:
+        cells = [plain for plain in (Text.from_markup(str(cell)).plain for cell in column.cells) if plain]
+        column.no_wrap = bool(cells) and all(any(map(_ID.fullmatch, cell.splitlines())) for cell in cells)
 
 
 def report_table(report: Report) -> Table:

@@ -42,7 +42,8 @@ __all__ = [
 class Value(BaseModel):
     """Frozen, closed: a value between steps."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A command uses few of all the values that there are: each is built when it is used first.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Project(Value):

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
 
 from backup_to_image.errors import B2iError, PartlyDone, StillRunning
 from backup_to_image.journal import JournalError, Record
@@ -224,7 +224,8 @@ Ordered = (
     | OrderedHandOver
     | OrderedAnswer
 )
-_ANY: TypeAdapter[Ordered] = TypeAdapter(Annotated[Ordered, Field(discriminator="what")])
+_DEFERRED = ConfigDict(defer_build=True)  # few commands read orders
+_ANY: TypeAdapter[Ordered] = TypeAdapter(Annotated[Ordered, Field(discriminator="what")], config=_DEFERRED)
 
 
 class OpenOrder(Value):
