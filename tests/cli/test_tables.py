@@ -15,8 +15,8 @@ ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
-def test_ids_stay_whole_however_narrow_the_terminal_is(region: Region, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
+def test_ids_stay_whole_however_narrow_the_terminal_is(region: Region, columns: int) -> None:
+    region.columns = columns
     ended = region.b2i("backups", "--usable", json=False)
     usable = [one["id"] for one in region.b2i("backups", "--usable").told["backups"]]
     assert ID.findall(ended.out) == usable

@@ -162,6 +162,8 @@ class Region:
     """The status of answers without a body that are given in place of the region's, by operation."""
     by_flow: Mapping[str, Callable[["Region", Options], None]] = field(default_factory=dict[str, Any])
     """Commands that are not done here, but by their flow; of a command with parts such as `runbook drill`, those."""
+    columns: int = 200
+    """Of the terminal."""
     listens: bool = False
     """Whether time also passes for guests while nobody asks the region anything; needed where probes are asked."""
 
@@ -238,7 +240,7 @@ class Region:
         given = ["--cloud", cloud, *(["--json"] if json else []), *arguments]
         out, err = io.StringIO(), io.StringIO()
         here = _without_prefect() if "--prefect" in arguments else contextlib.nullcontext()
-        with here, _standing_in(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with here, _standing_in(self.folder, self.columns), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             stdin, sys.stdin = sys.stdin, _Terminal(typed) if typed is not None else io.StringIO()
             try:
                 options = Options(connect=None if network else self.connect, clock=None if network else self.clock)
@@ -396,10 +398,10 @@ def _without_prefect() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _standing_in(folder: Path) -> Iterator[None]:
+def _standing_in(folder: Path, columns: int) -> Iterator[None]:
     before, environ = Path.cwd(), dict(os.environ)
     os.chdir(folder)
-    os.environ.setdefault("COLUMNS", "200")  # a test may want a narrow terminal
+    os.environ["COLUMNS"] = str(columns)
     try:
         yield
     finally:

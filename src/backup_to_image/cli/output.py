@@ -181,10 +181,12 @@ class Output:
 
 
 def _keep_ids_whole(table: Table) -> None:
-    """However narrow the terminal is: an id in two parts cannot be copied."""
+    """However narrow the terminal is: an id in two parts cannot be copied. Of the first column of ids, what the table is of."""
     for column in table.columns:
         cells = [plain for plain in (Text.from_markup(str(cell)).plain for cell in column.cells) if plain]
-        column.no_wrap = bool(cells) and all(any(map(_ID.fullmatch, cell.splitlines())) for cell in cells)
+        if cells and all(any(map(_ID.fullmatch, cell.splitlines())) for cell in cells):
+            column.no_wrap = True
+            return
 
 
 def report_table(report: Report) -> Table:
